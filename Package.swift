@@ -1,0 +1,90 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .treatAllWarnings(as: .error),
+]
+
+/// A module of ours. The import graph is docs/architecture.md's, held by ArchitectureTests.
+func module(
+  _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil
+) -> Target {
+  .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: strict)
+}
+
+let package = Package(
+  name: "corad",
+  platforms: [.macOS(.v15)],
+  products: [.executable(name: "corad", targets: ["corad"])],
+  dependencies: [
+    // Commands, flags and help.
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    // One precedence for flags, environment and file.
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+    // Structured logs.
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    // SQLite in WAL with a typed, serialised writer.
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    // Start and stop order, signals.
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    // Heaps, deques and ordered maps.
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+  ],
+  targets: [
+    // System libraries, system calls and SIMD kernels.
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .target(name: "CSystem"),
+    // Kernels are compiled for speed in debug builds too: tests run real models through them.
+    .target(
+      name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
+
+    module("Digests", ["COpenSSL"]),
+    module("Safetensors"),
+    module("Tokenizers"),
+    module("Tensors", ["CKernels", "COpenBLAS"]),
+    module("Models", ["Tensors", "Safetensors", "Digests"]),
+    module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"]),
+    module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"]),
+    module("Engine", ["Training", "Adapters", "Models", "Tensors"]),
+    module(
+      "Scheduling",
+      [
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+      ]),
+    module("Store", [.product(name: "GRDB", package: "GRDB.swift")]),
+    module(
+      "Serving",
+      [
+        "Scheduling", "Engine", "Training", "Adapters", "Models", "Store", "Tokenizers", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    module("HTTPWire"),
+    module("HTTPServer", ["HTTPWire", "COpenSSL", "CSystem"]),
+    module("HTTPClient", ["HTTPWire", "COpenSSL", "CSystem"]),
+    module(
+      "API", ["Serving", "HTTPWire", "Digests", .product(name: "Logging", package: "swift-log")]),
+    .executableTarget(
+      name: "corad",
+      dependencies: [
+        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CSystem",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: strict),
+  ]
+)
