@@ -86,5 +86,7 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: strict),
+
+    tests("DigestsTests", ["Digests"]),
   ]
 )
