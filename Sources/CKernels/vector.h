@@ -23,7 +23,8 @@ typedef float v8 __attribute__((vector_size(32), aligned(32)));
 
 CK_INLINE v16 load(const float *p) { return *(const v16u *)p; }
 CK_INLINE void store(float *p, v16 v) { *(v16u *)p = v; }
-CK_INLINE v16 splat(float s) { return (v16){} + s; }
+/* Sixteen copies: spelled out, since adding to zero is not the same for -0 and costs an addition. */
+CK_INLINE v16 splat(float s) { return (v16){s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}; }
 
 CK_INLINE v16 fma16(v16 a, v16 b, v16 c) {
 #if CK_HAS_FMA
