@@ -110,6 +110,8 @@ struct BatchPatchTests {
           for site in sites.indices {
             let mine = batch[site].values[index * Fixture.width..<(index + 1) * Fixture.width]
             #expect(Array(mine) == alone[site].values, "row \(index) of \(rows.count), site \(site)")
+            // The loop is slow in a debug build: of long batches it takes every seventh row.
+            guard rows.count <= 16 || index % 7 == 0 else { continue }
             let slow = Self.slow(row, site, tasks, weights)
             let worst = zip(mine, slow).map { abs(Double($0) - $1) }.max() ?? 0
             #expect(
