@@ -86,5 +86,8 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: strict),
+
+    tests("DigestsTests", ["Digests"]),
+    tests("TensorsTests", ["Tensors", "CKernels"]),
   ]
 )

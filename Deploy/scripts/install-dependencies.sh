@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what the build (and with --test the tests) take from the system. Does nothing where all is there.
+#   install-dependencies.sh [--test]
+set -euo pipefail
+packages=(libopenblas-dev libsqlite3-dev libssl-dev pkg-config unzip)
+[ "${1:-}" != --test ] || packages+=(nginx-light python3 python3-venv python3-pip openssl curl procps)
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+# Any build of nginx will do.
+if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then
+  kept=()
+  for package in "${missing[@]}"; do [ "$package" = nginx-light ] || kept+=("$package"); done
+  missing=("${kept[@]}")
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      echo "install-dependencies: neither root nor sudo; missing: ${missing[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get -qq update
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null
+fi
+if ! command -v swift >/dev/null; then
+  echo "install-dependencies: no swift in PATH; install Swift 6.3 or newer from https://www.swift.org/install" >&2
+  exit 1
+fi

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything a change has to pass, in order; stops at the first failure. The test runner's summary comes last.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+export CORAD_TEST_MODEL=${CORAD_TEST_MODEL:-$root/models/all-MiniLM-L6-v2}
+step "dependencies" "$here/install-dependencies.sh" --test
+step "base model" "$here/fetch-base.sh" "$CORAD_TEST_MODEL"
+step "scripts parse" bash -n "$here"/*.sh .ci/run
+step "format" swift format lint --strict -r Package.swift Sources Tests
+step "python compiles" env PYTHONPYCACHEPREFIX="${TMPDIR:-/tmp}/corad-pycache" \
+  python3 -m compileall -q Tests/Benchmarks
+step "build" swift build --build-tests
+step "architecture" swift test --skip-build --filter ArchitectureTests
+step "tests" swift test --skip-build
+echo "$last_log"

@@ -1,0 +1,16 @@
+/* AVX-512: 16 lanes are one register, a tile of 12 by 32 takes 24 of the 32. */
+#if defined(__x86_64__)
+#include <stdint.h>
+#include <string.h>
+
+#include "CKernels.h"
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#define CK_HAS_FMA 1
+#define CK_ROWS 12
+#define CK_WIDE 2
+#include "elementwise.h"
+#include "products.h"
+#include "table.h"
+CK_TABLE(ck_avx512, "avx512");
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,144 @@
+/* Loop nests around the tile. The reduction is cut into fixed blocks of CK_BLOCK so that a panel's
+ * stretch stays in the first-level cache; sums pass from block to block through Y as float32, which is
+ * what the accumulators hold anyway. */
+#pragma once
+#include "tile.h"
+
+#define CK_BLOCK 384
+/* Rows worked on before the next panel is fetched: their stretch of X stays in the second-level cache. */
+#define CK_ROW_BLOCK 192
+/* The unpacked products' block; it is part of their result's bits. */
+#define CK_SMALL_BLOCK 256
+
+CK_INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* Splits rows into tiles as even as possible: 8 rows are 4 and 4, not 6 and 2. */
+static int next_rows(ptrdiff_t left) {
+  const ptrdiff_t tiles = (left + CK_ROWS - 1) / CK_ROWS;
+  return (int)((left + tiles - 1) / tiles);
+}
+
+static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t length,
+                        int first, int last) {
+  const int wide = rows <= CK_ROWS ? tile_panels(rows) : CK_WIDE;
+  const ptrdiff_t columns = wide * CK_PANEL;
+  for (ptrdiff_t n = 0; n < a->outputs; n += columns) {
+    tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = a->inputs * CK_PANEL, .k = length,
+              .zRow = a->zStride, .bPanel = a->extraInputs * CK_PANEL, .extra = last ? a->extra : 0,
+              .yRow = a->yStride, .scale = 1};
+    t.w = a->panels + n * a->inputs + k * CK_PANEL;
+    if (t.extra) t.b = a->extraPanels + n * a->extraInputs;
+    t.from = first ? (a->accumulate ? FROM_Y : 0) | (a->bias ? FROM_BIAS : 0) : FROM_Y;
+    t.bias = a->bias ? a->bias + n : 0;
+    for (ptrdiff_t r = 0; r < rows;) {
+      const int count = next_rows(rows - r);
+      t.x = a->x + (row + r) * a->xStride + k;
+      if (t.extra) t.z = a->z + (row + r) * a->zStride;
+      t.y = a->y + (row + r) * a->yStride + n;
+      tile_apply(&t, count, wide, least(columns, a->outputs - n));
+      r += count;
+    }
+  }
+}
+
+static void linear(const ck_linear *a) {
+  for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
+    const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
+    /* With one or two tiles of rows a panel is read once or twice, and blocks would only cost. */
+    const ptrdiff_t block = rows <= 2 * CK_ROWS ? a->inputs : CK_BLOCK;
+    for (ptrdiff_t k = 0; k < a->inputs; k += block)
+      linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs);
+  }
+}
+
+/* to[output * 16 + input] = panel[input * 16 + output]: sixteen inputs of one panel, turned. */
+static void turn(const float *panel, float *to, ptrdiff_t inputs) {
+  for (ptrdiff_t i = 0; i < 16; i += 8)
+    for (ptrdiff_t o = 0; o < 16; o += 8) {
+      v8 row[8], a[8], b[8];
+      for (int j = 0; j < 8; j++) {
+        row[j] = (v8){};
+        if (i + j < inputs) memcpy(&row[j], panel + (i + j) * 16 + o, sizeof(v8));
+      }
+      for (int j = 0; j < 8; j += 2) {
+        a[j] = __builtin_shufflevector(row[j], row[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[j + 1] = __builtin_shufflevector(row[j], row[j + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+      }
+      for (int j = 0; j < 8; j += 4)
+        for (int h = 0; h < 2; h++) {
+          b[j + 2 * h] = __builtin_shufflevector(a[j + h], a[j + 2 + h], 0, 1, 8, 9, 4, 5, 12, 13);
+          b[j + 2 * h + 1] = __builtin_shufflevector(a[j + h], a[j + 2 + h], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+      for (int j = 0; j < 4; j++) {
+        const v8 low = __builtin_shufflevector(b[j], b[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        const v8 high = __builtin_shufflevector(b[j], b[j + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        memcpy(to + (o + j) * 16 + i, &low, sizeof(v8));
+        memcpy(to + (o + j + 4) * 16 + i, &high, sizeof(v8));
+      }
+    }
+}
+
+/* Sixteen input columns at a time: the panels' pieces are turned into a panel of W transposed on the
+ * stack, once for all rows, and the forward tile does the rest. */
+static void linear_backward(const ck_linear_backward *a) {
+  float turned[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
+  for (ptrdiff_t k = 0; k < a->columns; k += CK_PANEL) {
+    const ptrdiff_t inputs = least(CK_PANEL, a->columns - k);
+    for (ptrdiff_t o = 0; o < a->outputs; o += CK_BLOCK) {
+      const ptrdiff_t outputs = least(CK_BLOCK, a->outputs - o);
+      for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL)
+        turn(a->panels + (o + p) * a->inputs + k * CK_PANEL, turned + p * CK_PANEL, inputs);
+      tile t = {.xK = 1, .xRow = a->dYStride, .w = turned, .wK = CK_PANEL, .k = outputs,
+                .yRow = a->dXStride, .from = o || a->accumulate ? FROM_Y : 0, .scale = 1};
+      for (ptrdiff_t r = 0; r < a->rows;) {
+        const int count = next_rows(a->rows - r);
+        t.x = a->dY + r * a->dYStride + o;
+        t.y = a->dX + r * a->dXStride + k;
+        tile_apply(&t, count, 1, inputs);
+        r += count;
+      }
+    }
+  }
+}
+
+/* Copies a block of B into one panel: to[k * 16 + column] = b[k * kStride + column * columnStride]. */
+static void gather(const float *b, ptrdiff_t kStride, ptrdiff_t columnStride, ptrdiff_t k,
+                   ptrdiff_t columns, float *to) {
+  for (ptrdiff_t i = 0; i < k; i++)
+    for (ptrdiff_t j = 0; j < CK_PANEL; j++)
+      to[i * CK_PANEL + j] = j < columns ? b[i * kStride + j * columnStride] : 0;
+}
+
+/* The three unpacked products differ in how A is walked and whether B's panel must be gathered. */
+CK_INLINE void small_product(const ck_product *a, ptrdiff_t aRow, ptrdiff_t aK, ptrdiff_t bK,
+                             ptrdiff_t bColumn) {
+  float panel[CK_SMALL_BLOCK * CK_PANEL] __attribute__((aligned(64)));
+  for (ptrdiff_t k = 0; k == 0 || k < a->k; k += CK_SMALL_BLOCK) {
+    const ptrdiff_t length = least(CK_SMALL_BLOCK, a->k - k);
+    for (ptrdiff_t n = 0; n < a->n; n += CK_PANEL) {
+      const ptrdiff_t columns = least(CK_PANEL, a->n - n);
+      tile t = {.xRow = aRow, .xK = aK, .k = length, .yRow = a->cStride, .scale = a->scale, .scaled = 1,
+                .from = k || a->accumulate ? FROM_Y : 0};
+      const float *b = a->b + k * bK + n * bColumn;
+      if (bColumn == 1 && columns == CK_PANEL) {
+        t.w = b;
+        t.wK = bK;
+      } else {
+        gather(b, bK, bColumn, length, columns, panel);
+        t.w = panel;
+        t.wK = CK_PANEL;
+      }
+      for (ptrdiff_t r = 0; r < a->m;) {
+        const int count = next_rows(a->m - r);
+        t.x = a->a + r * aRow + k * aK;
+        t.y = a->c + r * a->cStride + n;
+        tile_apply(&t, count, 1, columns);
+        r += count;
+      }
+    }
+  }
+}
+
+static void product_nt(const ck_product *a) { small_product(a, a->aStride, 1, 1, a->bStride); }
+static void product_nn(const ck_product *a) { small_product(a, a->aStride, 1, a->bStride, 1); }
+static void product_tn(const ck_product *a) { small_product(a, 1, a->aStride, a->bStride, 1); }

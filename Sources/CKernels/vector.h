@@ -1,0 +1,70 @@
+/* The 16-lane vector that every kernel is written in. The compiler lowers it to one AVX-512 register,
+ * two AVX2 registers, or four of the baseline's.
+ * The including file has defined CK_HAS_FMA to 1 where the target has fused multiply-add; elsewhere
+ * `fma` is a product and a sum, because calling the library's for each lane would take 20 times as long. */
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+/* Vectors wider than a register change the calling convention; every function that passes one is
+ * inlined, so there is no call. */
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float v16 __attribute__((vector_size(64), aligned(64)));
+typedef float v16u __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i16 __attribute__((vector_size(64), aligned(64)));
+typedef uint32_t u16 __attribute__((vector_size(64), aligned(64)));
+typedef double d8 __attribute__((vector_size(64), aligned(64)));
+typedef float v8 __attribute__((vector_size(32), aligned(32)));
+
+#define CK_INLINE static inline __attribute__((always_inline, unused))
+
+CK_INLINE v16 load(const float *p) { return *(const v16u *)p; }
+CK_INLINE void store(float *p, v16 v) { *(v16u *)p = v; }
+/* Sixteen copies: spelled out, since adding to zero is not the same for -0 and costs an addition. */
+CK_INLINE v16 splat(float s) { return (v16){s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}; }
+
+CK_INLINE v16 fma16(v16 a, v16 b, v16 c) {
+#if CK_HAS_FMA
+  return __builtin_elementwise_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/* The first `count` of 16 values; zeros behind them. */
+CK_INLINE v16 load_some(const float *p, ptrdiff_t count) {
+  v16 v = {};
+  memcpy(&v, p, (size_t)count * sizeof(float));
+  return v;
+}
+
+CK_INLINE void store_some(float *p, v16 v, ptrdiff_t count) {
+  memcpy(p, &v, (size_t)count * sizeof(float));
+}
+
+CK_INLINE v16 choose(i16 mask, v16 yes, v16 no) {
+  return (v16)(((i16)yes & mask) | ((i16)no & ~mask));
+}
+
+CK_INLINE v16 max16(v16 a, v16 b) { return choose(a > b, a, b); }
+CK_INLINE v16 abs16(v16 a) { return (v16)((i16)a & 0x7fffffff); }
+
+CK_INLINE v8 low8(v16 v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
+CK_INLINE v8 high8(v16 v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
+CK_INLINE d8 widen_low(v16 v) { return __builtin_convertvector(low8(v), d8); }
+CK_INLINE d8 widen_high(v16 v) { return __builtin_convertvector(high8(v), d8); }
+
+/* Sums in one fixed order, the same on every instruction set. */
+CK_INLINE float sum16(v16 v) {
+  v8 a = low8(v) + high8(v);
+  const float b0 = a[0] + a[4], b1 = a[1] + a[5], b2 = a[2] + a[6], b3 = a[3] + a[7];
+  return (b0 + b2) + (b1 + b3);
+}
+
+CK_INLINE double sum8d(d8 a) {
+  const double b0 = a[0] + a[4], b1 = a[1] + a[5], b2 = a[2] + a[6], b3 = a[3] + a[7];
+  return (b0 + b2) + (b1 + b3);
+}
