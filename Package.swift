@@ -89,5 +89,6 @@ let package = Package(
 
     tests("DigestsTests", ["Digests"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
+    tests("SafetensorsTests", ["Safetensors"]),
   ]
 )
