@@ -30,7 +30,9 @@ struct DataTests {
   @Test func splitIsStratifiedAndReproducible() throws {
     let examples = Self.classified(["a": 40, "b": 20, "c": 3, "d": 1])
     let set = try Self.set(examples, .classification, validation: 0.1)
-    func count(_ label: Int, _ rows: [Int]) -> Int { rows.filter { set.rows[$0].target == .label(label) }.count }
+    func count(_ label: Int, _ rows: [Int]) -> Int {
+      rows.filter { set.rows[$0].target == .label(label) }.count
+    }
     #expect((0..<4).map { count($0, set.validation) } == [4, 2, 0, 0])
     #expect(set.trainCount + set.validationCount == 64)
     #expect(Set(set.train).isDisjoint(with: set.validation))

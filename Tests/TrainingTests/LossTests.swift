@@ -76,7 +76,8 @@ struct LossTests {
     let outputs = arena.matrix(copying: Matrix(rows: 1, columns: 2, values: [1e30, -1e30]))
     let gradient = arena.matrix(1, 2)
     for target: TrainingSet.Target in [.label(0), .label(1), .labels([1])] {
-      let loss = Loss.rows(outputs, [Self.row(target, 1)], offset: 0, deviation: 1, scale: 1, dOutputs: gradient)
+      let loss = Loss.rows(
+        outputs, [Self.row(target, 1)], offset: 0, deviation: 1, scale: 1, dOutputs: gradient)
       #expect(loss.isFinite && gradient[0, 0].isFinite && gradient[0, 1].isFinite)
     }
   }
