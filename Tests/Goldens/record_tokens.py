@@ -132,7 +132,7 @@ def renamed(tokens):
 
 
 CASED = renamed(["A", "##A", "##B", "B", "C", "##C", "E", "##E", "##X", "X", "\u00C9", "##\u00C9", "caf\u00E9", "Word", "##\u0301", "\u0301",
-                 "WORD", "cafe\u0301", "a\u0301", "\u0130", "##\u4E2D", "\u4E2D\u6587", "\u0001", "##\u0001", "##\u200D"])
+                 "WORD", "cafe\u0301", "a\u0301", "\u0130", "##\u4E2D\u6587", "\u4E2D\u6587", "\u0001", "##\u0001", "##\u200D"])
 FLAGS = '"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}'
 
 
