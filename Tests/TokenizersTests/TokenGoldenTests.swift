@@ -10,7 +10,7 @@ struct TokenGoldenTests {
   @Test func theFileIsTheRecordedOne() throws {
     let goldens = try TokenGoldens.read()
     #expect(goldens.strings.count >= 2000)
-    let tokenizer = try Tokenizer(json: TokenGoldens.file())
+    let tokenizer = try TokenGoldens.shared.get()
     #expect(tokenizer.vocabularySize == 30522)
     #expect(tokenizer.specials.classification == 101)
     #expect(tokenizer.specials.unknown == 100)
@@ -21,8 +21,8 @@ struct TokenGoldenTests {
 
   @Test(arguments: [nil, 128, 256]) func everyStringGivesTheRecordedTokens(limit: Int?) throws {
     let goldens = try TokenGoldens.read()
-    let tokenizer = try Tokenizer(json: TokenGoldens.file())
-    let inputs = try TokenGoldens.inputs(tokenizer)
+    let tokenizer = try TokenGoldens.shared.get()
+    let inputs = try TokenGoldens.inputs.get()
     try #require(inputs.count == goldens.strings.count)
     let column = limit == nil ? 0 : limit == 128 ? 1 : 2
     var differing: [Int] = []
@@ -34,7 +34,7 @@ struct TokenGoldenTests {
   }
 
   @Test func shortStringsGiveTheRecordedIDs() throws {
-    let tokenizer = try Tokenizer(json: TokenGoldens.file())
+    let tokenizer = try TokenGoldens.shared.get()
     for fixed in try TokenGoldens.read().fixed {
       let encoding = tokenizer.encode(fixed.text, limit: nil)
       #expect(encoding.ids == fixed.ids, "\(fixed.text)")
@@ -44,7 +44,7 @@ struct TokenGoldenTests {
 
   @Test func everyVariantOfTheFileGivesItsRecordedTokens() throws {
     let goldens = try TokenGoldens.read()
-    let inputs = try TokenGoldens.inputs(Tokenizer(json: TokenGoldens.file()))
+    let inputs = try TokenGoldens.inputs.get()
     let generated = inputs.suffix(TokenStrings.singles + TokenStrings.pairs)
     let sample = generated.prefix(400) + generated.suffix(50)
     #expect(goldens.variants.count >= 11)
@@ -126,7 +126,10 @@ struct TokenGoldens {
     return goldens
   }
 
-  static func inputs(_ tokenizer: Tokenizer) throws -> [(first: String, second: String?)] {
+  /// The tokenizer and the strings, made once for all tests.
+  static let shared = Result { try Tokenizer(json: file()) }
+  static let inputs = Result {
+    let tokenizer = try shared.get()
     let vocabulary = try (0..<tokenizer.vocabularySize).map { try #require(tokenizer.token(Int32($0))) }
     return TokenStrings(vocabulary: vocabulary).inputs()
   }
