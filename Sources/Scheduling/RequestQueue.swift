@@ -1,4 +1,4 @@
-public import DequeModule
+internal import DequeModule
 
 /// One row that waits for a batch.
 public struct QueuedRow<Item: Sendable>: Sendable {
