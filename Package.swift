@@ -88,5 +88,6 @@ let package = Package(
       swiftSettings: strict),
 
     tests("DigestsTests", ["Digests"]),
+    tests("ArchitectureTests", []),
   ]
 )
