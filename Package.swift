@@ -88,6 +88,12 @@ let package = Package(
       swiftSettings: strict),
 
     tests("DigestsTests", ["Digests"]),
+    tests("TensorsTests", ["Tensors", "CKernels"]),
+    tests("SafetensorsTests", ["Safetensors"]),
+    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
+    tests(
+      "TrainingTests",
+      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
     tests("ArchitectureTests", []),
   ]
 )

@@ -1,0 +1,99 @@
+/// A request's head: validated once, decoded on demand.
+public struct HTTPRequestHead: Sendable {
+  public let method: HTTPMethod
+  /// 0 for HTTP/1.0; 1 for HTTP/1.1 and any later HTTP/1.x (RFC 9110 §2.5).
+  public let minorVersion: Int
+  public let fields: HTTPFields
+  /// What frames the body.
+  public let framing: BodyFraming
+  /// Whether the client wants the connection kept (RFC 9112 §9.3).
+  public let isKeepAlive: Bool
+  /// Whether the client waits for `100 Continue` before it sends the body.
+  public let expectsContinue: Bool
+
+  private let targetBytes: [UInt8]
+  private let pathRange: Range<Int>
+  private let queryRange: Range<Int>
+  private let authorityRange: Range<Int>?
+
+  public enum BodyFraming: Sendable, Equatable {
+    case length(Int)
+    case chunked
+  }
+
+  /// A head made by hand, for tests and in-memory calls; checked as one from a socket is.
+  public init(
+    method: HTTPMethod, target: String, fields: HTTPFields = HTTPFields(), minorVersion: Int = 1
+  ) throws(WireError) {
+    var all = fields
+    if minorVersion == 1, !all.contains("host") { all.append("Host", "localhost") }
+    let bytes = Array(target.utf8)
+    for (index, byte) in bytes.enumerated()
+    where !ByteClass.target.contains(byte) && byte != UInt8(ascii: "%") {
+      throw .malformed(.target, offset: index)
+    }
+    try self.init(
+      method: method, target: bytes[...], targetOffset: 0, fields: all, minorVersion: minorVersion)
+  }
+
+  init(
+    method: HTTPMethod, target: ArraySlice<UInt8>, targetOffset: Int, fields: HTTPFields, minorVersion: Int
+  ) throws(WireError) {
+    let form = try RequestTarget(target, method: method, offset: targetOffset)
+    self.method = method
+    self.minorVersion = minorVersion
+    self.fields = fields
+    targetBytes = Array(target)
+    pathRange = form.path
+    queryRange = form.query
+    authorityRange = form.authority
+    let rules = try FieldRules(fields, minorVersion: minorVersion)
+    framing = rules.framing
+    isKeepAlive = rules.isKeepAlive
+    expectsContinue = rules.expectsContinue
+  }
+
+  /// The target as it was sent.
+  public var target: String { String(decoding: targetBytes, as: UTF8.self) }
+
+  /// The path as it was sent, escapes included: `/` at least, or `*`.
+  public var rawPath: String {
+    pathRange.isEmpty ? "/" : String(decoding: targetBytes[pathRange], as: UTF8.self)
+  }
+
+  /// The query as it was sent, without its question mark.
+  public var rawQuery: String { String(decoding: targetBytes[queryRange], as: UTF8.self) }
+
+  /// The path's segments, each percent-decoded after the split: `/a%2Fb/` is `["a/b", ""]`, `/` is `[]`.
+  public var segments: [String] {
+    let path = targetBytes[pathRange].dropFirst()
+    guard !path.isEmpty else { return [] }
+    return path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+      RequestTarget.decoded($0, plusIsSpace: false)
+    }
+  }
+
+  /// Name and value of each query item, percent-decoded, `+` read as a space; no `=` gives an empty value.
+  public var query: [(name: String, value: String)] {
+    targetBytes[queryRange].split(separator: UInt8(ascii: "&")).map { item in
+      let equals = item.firstIndex(of: UInt8(ascii: "=")) ?? item.endIndex
+      return (
+        RequestTarget.decoded(item[..<equals], plusIsSpace: true),
+        RequestTarget.decoded(item[equals...].dropFirst(), plusIsSpace: true)
+      )
+    }
+  }
+
+  /// Host and port: an absolute target's, else the Host field's.
+  public var host: String? {
+    if let authorityRange { return String(decoding: targetBytes[authorityRange], as: UTF8.self) }
+    return fields.single("host")
+  }
+
+  /// Content-Length, 0 without a body, nil for a chunked one.
+  public var contentLength: Int? {
+    if case .length(let count) = framing { count } else { nil }
+  }
+
+  public var isChunked: Bool { framing == .chunked }
+}

@@ -1,0 +1,70 @@
+public import Adapters
+public import Training
+
+/// The use cases of one daemon on one base, in plain values. The only door into everything below.
+public protocol ServingNode: Sendable {
+  var base: BaseSummary { get }
+  func readiness() async -> Readiness
+  func metrics() async -> ServingMetrics
+
+  // MARK: inference
+  /// Answers every input with one task, in one request; `base` is the bare base (an embedding).
+  /// - Throws: `.notFound`, `.textTooLong`, `.validation`, `.overloaded`, `.deadlineExceeded`, `.cancelled`.
+  func infer(
+    task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
+    principal: Principal
+  ) async throws(ServingError) -> InferenceResult
+  /// Answers rows of many tasks; every row is checked before any is queued.
+  func infer(items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal)
+    async throws(ServingError) -> InferenceResult
+
+  // MARK: tasks
+  func tasks(after: String?, limit: Int) async throws(ServingError) -> Page<TaskSummary>
+  func task(_ name: String) async throws(ServingError) -> TaskSummary
+  func versions(of task: String) async throws(ServingError) -> [VersionSummary]
+  func version(_ version: Int, of task: String) async throws(ServingError) -> VersionSummary
+  /// Compare-and-set where `expected` is given. Durable when it returns.
+  func activate(task: String, version: Int, expected: Int?, principal: Principal)
+    async throws(ServingError) -> TaskSummary
+  /// Moves back to the version that was active before.
+  func rollback(task: String, principal: Principal) async throws(ServingError) -> TaskSummary
+  func delete(task: String) async throws(ServingError)
+  func delete(version: Int, of task: String) async throws(ServingError)
+
+  // MARK: data sets
+  /// Starts an upload; nothing is visible until `finish`.
+  func beginDataset(name: String, kind: TaskKind, principal: Principal)
+    async throws(ServingError) -> any DatasetUpload
+  func datasets(after: String?, limit: Int) async throws(ServingError) -> Page<DatasetSummary>
+  func dataset(_ id: String) async throws(ServingError) -> DatasetSummary
+  func deleteDataset(_ id: String) async throws(ServingError)
+
+  // MARK: jobs
+  /// Stores the job and its data durably, then returns.
+  func train(_ request: TrainingRequest, principal: Principal) async throws(ServingError) -> JobSummary
+  func jobs(state: JobState?, task: String?, after: String?, limit: Int)
+    async throws(ServingError) -> Page<JobSummary>
+  func job(_ id: String) async throws(ServingError) -> JobSummary
+  func cancel(job: String) async throws(ServingError) -> JobSummary
+  func pause(job: String) async throws(ServingError) -> JobSummary
+  func resume(job: String) async throws(ServingError) -> JobSummary
+  /// Events after an id, oldest first; waits up to `waitMilliseconds` for the first where there is none.
+  /// An empty array: none came. `isFinal`: the job has ended and these are its last events.
+  func events(of job: String, after id: Int64, waitMilliseconds: Int)
+    async throws(ServingError) -> (events: [JobEvent], isFinal: Bool)
+
+  // MARK: subspaces
+  func subspaces(after: String?, limit: Int) async throws(ServingError) -> Page<SubspaceSummary>
+  /// By id, name or digest.
+  func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary
+  func makeSubspace(_ request: SubspaceRequest, principal: Principal)
+    async throws(ServingError) -> JobSummary
+}
+
+/// One streaming upload: rows are written in batches, all or nothing.
+public protocol DatasetUpload: Sendable {
+  /// - Throws: `.invalidRow`, `.insufficientStorage`, `.storeUnavailable`.
+  func append(_ rows: [TrainingExample]) async throws(ServingError)
+  func finish() async throws(ServingError) -> DatasetSummary
+  func abandon() async
+}

@@ -1,0 +1,28 @@
+/// What the daemon's core needs to open.
+public struct ServingConfiguration: Sendable {
+  /// Folder of the base as Hugging Face lays it out.
+  public var modelDirectory: String
+  /// SQLite file; made where it is missing.
+  public var storePath: String
+  /// Further checkpoints of the base's architecture, by the name that requests use.
+  public var checkpoints: [String: String] = [:]
+  /// Bytes of resident adapters before the least recently used leave.
+  public var cacheBytes = 512 << 20
+  /// Compute lanes; 0: one per core.
+  public var lanes = 0
+  /// Rows that may wait for a batch.
+  public var queueRows = 4096
+  /// Tokens that one batch may hold.
+  public var batchTokens = 4096
+  /// The longest that a request may take, and the default.
+  public var requestTimeoutMilliseconds = 30_000
+  /// Optimiser steps between two checkpoints of a job.
+  public var checkpointSteps = 50
+  /// Columns of the subspace made at the first start.
+  public var defaultSubspaceRank = 64
+
+  public init(modelDirectory: String, storePath: String) {
+    self.modelDirectory = modelDirectory
+    self.storePath = storePath
+  }
+}

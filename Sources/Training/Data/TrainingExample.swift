@@ -1,0 +1,27 @@
+public import Adapters
+
+/// One labelled row, as over HTTP.
+public enum TrainingExample: Sendable, Equatable, Codable {
+  case classification(text: String, pair: String? = nil, label: String, weight: Float = 1)
+  case multilabel(text: String, pair: String? = nil, labels: [String], weight: Float = 1)
+  case regression(text: String, pair: String? = nil, value: Float, weight: Float = 1)
+  case embedding(anchor: String, positive: String, negative: String? = nil)
+
+  public var kind: TaskKind {
+    switch self {
+    case .classification: .classification
+    case .multilabel: .multilabel
+    case .regression: .regression
+    case .embedding: .embedding
+    }
+  }
+}
+
+/// A label keyed by its bytes: `String ==` would merge canonical equivalents.
+struct LabelKey: Hashable, Comparable {
+  let bytes: [UInt8]
+
+  init(_ label: String) { bytes = Array(label.utf8) }
+
+  static func < (a: LabelKey, b: LabelKey) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+}

@@ -1,0 +1,283 @@
+public import Adapters
+public import Models
+internal import Tensors
+
+/// A training run as a state machine: it says which shards come next, takes their results and moves. It computes
+/// nothing itself, starts no thread and reads no clock; whoever owns it drives it.
+///
+/// Equal data, settings, base and subspace give equal bytes: shards are cut by the data alone, their results are summed
+/// in shard order, and every random choice is a function of the seed and the step.
+///
+/// Not Sendable: one owner at a time.
+public final class TrainingRun {
+  enum Phase: Equatable {
+    case step
+    /// The batch's embeddings are known: gradients at them, per shard, and the mean loss.
+    case contrast(dOutputs: [[Float]], loss: Double)
+    case validation
+    case finished
+  }
+
+  /// Tokens of one shard at most: the longest that a request waits for a lane.
+  public static let shardTokens = 512
+  private static let epochStream: UInt64 = 0x5eed_1000
+  private static let headStream: UInt64 = 0x5eed_2000
+  private static let siteStream: UInt64 = 0x5eed_3000
+
+  public let settings: TrainingSettings
+  /// Optimiser steps of the whole run.
+  public let totalSteps: Int
+  /// Optimiser steps done.
+  public internal(set) var step = 0
+  /// One entry per epoch that is over.
+  public internal(set) var history: [TrainingMetrics] = []
+
+  let encoder: Encoder
+  let set: TrainingSet
+  let method: any TrainingMethod.Type
+  let layout: ParameterLayout
+  let subspace: ResidentSubspace?
+  let stepsPerEpoch: Int
+  var optimiser: Optimiser
+  var phase: Phase = .step
+  /// Σ of batch losses and batches of the current epoch.
+  var epochLoss = (sum: 0.0, weight: 0.0)
+  /// The best epoch's parameters, figures and thresholds.
+  var best: Best?
+  private var pending: [TrainingShard] = []
+  private var order: (epoch: Int, rows: [Int])?
+
+  struct Best: Equatable {
+    var values: [Float]
+    var metrics: TrainingMetrics
+    var thresholds: [Float]
+  }
+
+  /// Prepares a run.
+  ///
+  /// - Parameters:
+  ///   - subspace: what the method adapts through; nil for a method that needs none.
+  ///   - resident: the same subspace where it is resident already, so that B is not packed again.
+  ///   - from: a version to start from: same kind, method, rank, sites, subspace and labels.
+  public init(
+    encoder: Encoder, subspace: Subspace?, resident: ResidentSubspace? = nil, set: TrainingSet,
+    settings: TrainingSettings, from: AdapterVersion? = nil
+  ) throws(TrainingError) {
+    try settings.validate()
+    guard let method = TrainingMethods.named(settings.method) else { throw .unknownMethod(settings.method) }
+    guard set.kind == settings.kind else { throw .setting(name: "kind", reason: "is not the data's") }
+    let start = Start(encoder: encoder, subspace: subspace, set: set, settings: settings, method: method)
+    try start.check()
+    let updates =
+      try from.map { (version) throws(TrainingError) in try start.updates(of: version) }
+      ?? start.updates(stream: Self.siteStream)
+    let head = from?.head ?? start.head(stream: Self.headStream)
+    layout = ParameterLayout(
+      sites: encoder.sites, updates: updates, head: head, decaysBasis: method.decaysBasis)
+    guard layout.count > 0 else {
+      throw .setting(name: "sites", reason: "is empty, and the head has no layer")
+    }
+    if let subspace, method.needsSubspace, !method.trainsBasis {
+      do throws(AdapterError) {
+        if let resident {
+          self.subspace = resident
+        } else {
+          self.subspace = try ResidentSubspace(subspace, sites: encoder.sites)
+        }
+      } catch {
+        throw .adapter(error)
+      }
+      guard self.subspace?.digest == subspace.digest else {
+        throw .adapter(.subspaceMismatch(expected: subspace.digest, actual: self.subspace?.digest))
+      }
+    } else {
+      self.subspace = nil
+    }
+    self.encoder = encoder
+    self.set = set
+    self.settings = settings
+    self.method = method
+    optimiser = Optimiser(values: layout.initial)
+    stepsPerEpoch = (set.train.count + settings.batchSize - 1) / settings.batchSize
+    totalSteps = stepsPerEpoch * settings.epochs
+  }
+
+  /// The epoch at work, from 1.
+  public var epoch: Int {
+    let begun = phase == .validation ? step - 1 : step
+    return min(begun / stepsPerEpoch + 1, settings.epochs)
+  }
+
+  public var isFinished: Bool { phase == .finished }
+
+  /// Bytes of parameters and moments.
+  public var residentBytes: Int { layout.count * 3 * MemoryLayout<Float>.stride }
+
+  /// The shards to compute now; the same ones again until `finish` gets their results.
+  public func nextWork() -> TrainingWork {
+    if phase == .finished { return .finished }
+    if pending.isEmpty { pending = shards() }
+    return phase == .validation ? .validation(pending) : .step(pending)
+  }
+
+  private func shards() -> [TrainingShard] {
+    let context = StepContext(
+      encoder: encoder, set: set, settings: settings, layout: layout, values: optimiser.values,
+      subspace: subspace, step: step)
+    if phase == .validation {
+      return set.shards(set.validation, limit: Self.shardTokens).map { .init(context, .evaluate, rows: $0) }
+    }
+    let rows = batch()
+    let pieces = set.shards(rows, limit: Self.shardTokens)
+    if case .contrast(let dOutputs, _) = phase {
+      return zip(pieces, dOutputs).map { .init(context, .contrast(dOutputs: $1), rows: $0) }
+    }
+    if settings.kind == .embedding { return pieces.map { .init(context, .embed, rows: $0) } }
+    let weight = rows.reduce(Float(0)) { $0 + set.rows[$1].weight }
+    return pieces.map { .init(context, .train(scale: 1 / weight), rows: $0) }
+  }
+
+  /// The rows of the current step, in the epoch's order.
+  func batch() -> [Int] {
+    let epoch = step / stepsPerEpoch
+    if order?.epoch != epoch {
+      var random = RandomSource(seed: settings.seed, stream: Self.epochStream + UInt64(epoch))
+      var rows = set.train
+      random.shuffle(&rows)
+      order = (epoch, rows)
+    }
+    let rows = order?.rows ?? []
+    let first = step % stepsPerEpoch * settings.batchSize
+    return Array(rows[first..<min(first + settings.batchSize, rows.count)])
+  }
+
+  /// Takes the results of `nextWork()`, in shard order, and moves on.
+  ///
+  /// - Throws: `.diverged` when the loss or the gradient is not finite; the run must not go on after that.
+  public func finish(_ results: [ShardResult]) throws(TrainingError) -> TrainingReport {
+    precondition(!pending.isEmpty && results.count == pending.count, "training: a result for every shard")
+    let shards = pending
+    pending = []
+    if phase == .validation { return finishValidation(shards, results) }
+    let rows = shards.flatMap(\.rows)
+    let tokens = results.reduce(0) { $0 + $1.tokens }
+    if settings.kind == .embedding, phase == .step {
+      return try finishEmbeddings(shards, results, rows, tokens)
+    }
+    var gradients = [Float](repeating: 0, count: layout.count)
+    for result in results {
+      for index in gradients.indices { gradients[index] += result.gradients[index] }
+    }
+    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].weight) }
+    var loss = results.reduce(0.0) { $0 + $1.loss } / weight
+    if case .contrast(_, let mean) = phase { loss = mean }
+    return try apply(&gradients, loss: loss, weight: weight, examples: rows.count, tokens: tokens)
+  }
+
+  private func finishEmbeddings(
+    _ shards: [TrainingShard], _ results: [ShardResult], _ rows: [Int], _ tokens: Int
+  ) throws(TrainingError) -> TrainingReport {
+    let texts = rows.map { set.rows[$0].texts.count }
+    let embeddings = results.flatMap(\.outputs)
+    let width = embeddings.count / texts.reduce(0, +)
+    let outcome = Contrastive.run(
+      embeddings, width: width, texts: texts, temperature: settings.temperature, arena: Arena())
+    guard outcome.loss.isFinite else { throw .diverged(step: step + 1, what: "the loss is not finite") }
+    var at = 0
+    let pieces = results.map { result in
+      defer { at += result.outputs.count }
+      return Array(outcome.gradients[at..<at + result.outputs.count])
+    }
+    phase = .contrast(dOutputs: pieces, loss: outcome.loss)
+    return report(.half, loss: outcome.loss, norm: 0, rate: 0, examples: 0, tokens: tokens, nil)
+  }
+
+  private func apply(
+    _ gradients: inout [Float], loss: Double, weight: Double, examples: Int, tokens: Int
+  ) throws(TrainingError) -> TrainingReport {
+    let norm = Optimiser.norm(gradients)
+    guard loss.isFinite else { throw .diverged(step: step + 1, what: "the loss is not finite") }
+    guard norm.isFinite else { throw .diverged(step: step + 1, what: "the gradient is not finite") }
+    let factor = settings.schedule.factor(step: step, total: totalSteps, warmup: settings.warmup)
+    let basisRate = settings.basisLearningRate ?? method.learningRates.basis
+    let settings = settings
+    optimiser.step(
+      &gradients, norm: norm, clip: settings.clipNorm, layout: layout, step: step + 1,
+      rate: { group in
+        switch group {
+        case .coefficients: settings.learningRate * factor
+        case .basis: basisRate * factor
+        case .head: settings.headLearningRate * factor
+        }
+      }, weightDecay: settings.weightDecay)
+    step += 1
+    epochLoss.sum += loss * weight
+    epochLoss.weight += weight
+    phase = .step
+    var metrics: TrainingMetrics?
+    let epochDone = step / stepsPerEpoch
+    if step % stepsPerEpoch == 0 {
+      if set.validation.isEmpty {
+        metrics = TrainingMetrics(epoch: epochDone, trainingLoss: epochLoss.sum / epochLoss.weight)
+        endEpoch(metrics)
+      } else {
+        phase = .validation
+      }
+    }
+    return report(
+      .step, loss: loss, norm: norm, rate: settings.learningRate * factor, examples: examples, tokens: tokens,
+      metrics)
+  }
+
+  private func finishValidation(_ shards: [TrainingShard], _ results: [ShardResult]) -> TrainingReport {
+    let rows = shards.flatMap(\.rows)
+    let outputs = results.flatMap(\.outputs)
+    let validation = Validation(
+      set: set, settings: settings, rows: rows, outputs: outputs, lossSum: results.reduce(0) { $0 + $1.loss })
+    let metrics = validation.metrics(
+      epoch: step / stepsPerEpoch, trainingLoss: epochLoss.sum / epochLoss.weight)
+    if best.map({ metrics.isBetter(than: $0.metrics, kind: settings.kind) }) ?? true {
+      best = Best(values: optimiser.values, metrics: metrics, thresholds: validation.thresholds)
+    }
+    endEpoch(metrics)
+    return report(
+      .validation, loss: metrics.validationLoss ?? 0, norm: 0, rate: 0, examples: rows.count,
+      tokens: results.reduce(0) { $0 + $1.tokens }, metrics)
+  }
+
+  private func endEpoch(_ metrics: TrainingMetrics?) {
+    if let metrics { history.append(metrics) }
+    epochLoss = (0, 0)
+    phase = step == totalSteps ? .finished : .step
+  }
+
+  private func report(
+    _ stage: TrainingReport.Stage, loss: Double, norm: Double, rate: Float, examples: Int, tokens: Int,
+    _ metrics: TrainingMetrics?
+  ) -> TrainingReport {
+    TrainingReport(
+      stage: stage, step: step, totalSteps: totalSteps, epoch: metrics?.epoch ?? epoch, loss: loss,
+      learningRate: rate, gradientNorm: norm, examples: examples, tokens: tokens, metrics: metrics)
+  }
+
+  /// The version that the run has made: the best epoch's where there was validation, else the parameters as they are.
+  public func result() -> (version: AdapterVersion, metrics: TrainingMetrics?) {
+    let values = best?.values ?? optimiser.values
+    var updates: [String: SiteUpdate] = [:]
+    for (index, site) in encoder.sites.enumerated() {
+      guard let a = layout.coefficients[index] else { continue }
+      updates[site.name] = method.update(
+        coefficients: layout.matrix(a, values), basis: layout.bases[index].map { layout.matrix($0, values) })
+    }
+    let isMultilabel = settings.kind == .multilabel
+    let thresholds = best?.thresholds ?? set.labels.map { _ in Float(0.5) }
+    let head = Head(
+      pooling: settings.pooling, dense: layout.layer(layout.dense, values),
+      activation: layout.dense == nil ? nil : .tanh, linear: layout.layer(layout.linear, values),
+      labels: set.labels, thresholds: isMultilabel ? thresholds : [], offset: set.offset, scale: set.scale)
+    let version = AdapterVersion(
+      kind: settings.kind, method: settings.method, rank: settings.rank, alpha: settings.alpha,
+      base: encoder.digest, subspace: updates.isEmpty ? nil : subspace?.digest, updates: updates, head: head)
+    return (version, best?.metrics ?? history.last)
+  }
+}

@@ -1,0 +1,123 @@
+internal import Adapters
+internal import Models
+public import Tensors
+
+/// A piece of one step or of one validation: some rows and an immutable snapshot of what they need. Any lane may compute
+/// it, at any time, in any order.
+public struct TrainingShard: Sendable {
+  enum Purpose: Sendable {
+    /// Forward, loss and backward; `scale` is one over the batch's weight.
+    case train(scale: Float)
+    /// Forward alone, with the mask of training, for a loss over the whole batch.
+    case embed
+    /// Forward and backward from the batch's gradient at this shard's embeddings.
+    case contrast(dOutputs: [Float])
+    /// Forward alone, without dropout.
+    case evaluate
+  }
+
+  let context: StepContext
+  let purpose: Purpose
+  let rows: [Int]
+  /// Tokens in it: the cost of computing it.
+  public let tokens: Int
+
+  init(_ context: StepContext, _ purpose: Purpose, rows: [Int]) {
+    self.context = context
+    self.purpose = purpose
+    self.rows = rows
+    tokens = rows.reduce(0) { $0 + context.set.rows[$1].tokens }
+  }
+}
+
+/// What a shard gives.
+public struct ShardResult: Sendable {
+  /// Laid out as the parameters; empty where nothing was differentiated.
+  let gradients: [Float]
+  /// Σ w·l.
+  let loss: Double
+  /// `[texts, width]` row after row; empty for training shards.
+  let outputs: [Float]
+  public let tokens: Int
+}
+
+extension TrainingRun {
+  /// Computes a shard on the calling lane. Pure: equal shards give equal bytes.
+  public static func compute(_ shard: TrainingShard, arena: Arena) -> ShardResult {
+    arena.scope {
+      let context = shard.context
+      let batch = context.set.packed(shard.rows)
+      switch shard.purpose {
+      case .evaluate: return evaluate(shard, batch, arena)
+      case .train(let scale):
+        return differentiate(shard, batch, arena) { head, tape in
+          let dOutputs = arena.matrix(tape.outputs.rows, tape.outputs.columns)
+          let loss = Loss.rows(
+            tape.outputs, shard.rows.map { context.set.rows[$0] }, offset: context.set.offset,
+            deviation: context.set.scale, scale: scale, dOutputs: dOutputs)
+          return (loss, dOutputs)
+        }
+      case .embed: return differentiate(shard, batch, arena) { _, _ in nil }
+      case .contrast(let dOutputs):
+        return differentiate(shard, batch, arena) { _, tape in
+          let columns = tape.outputs.columns
+          return (
+            0, arena.matrix(copying: Matrix(rows: tape.outputs.rows, columns: columns, values: dOutputs))
+          )
+        }
+      }
+    }
+  }
+
+  private static func evaluate(_ shard: TrainingShard, _ batch: PackedBatch, _ arena: Arena) -> ShardResult {
+    let context = shard.context
+    let patch = TrainingPatch(context, gradients: nil)
+    let hidden = context.encoder.forward(batch, patch: patch, arena: arena)
+    let tape = HeadForward.run(
+      context.head, hidden: hidden, starts: batch.starts, sequences: 0..<batch.starts.count - 1, arena: arena)
+    let loss = Loss.rows(
+      tape.outputs, shard.rows.map { context.set.rows[$0] }, offset: context.set.offset,
+      deviation: context.set.scale, scale: 1, dOutputs: nil)
+    return ShardResult(
+      gradients: [], loss: loss, outputs: Matrix(tape.outputs).values, tokens: batch.ids.count)
+  }
+
+  /// Forward as in training, then backward from what `loss` makes of the outputs; nil: outputs alone are wanted.
+  private static func differentiate(
+    _ shard: TrainingShard, _ batch: PackedBatch, _ arena: Arena,
+    loss: (HeadViews, HeadTape) -> (loss: Double, dOutputs: MatrixView)?
+  ) -> ShardResult {
+    let context = shard.context
+    var gradients = [Float](repeating: 0, count: context.layout.count)
+    return gradients.withUnsafeMutableBufferPointer { buffer in
+      guard let base = buffer.baseAddress else {
+        return ShardResult(gradients: [], loss: 0, outputs: [], tokens: batch.ids.count)
+      }
+      let patch = TrainingPatch(context, gradients: base)
+      let adapts = patch.lowestAdaptedLayer != nil
+      let dropout = Dropout.mask(context, rows: shard.rows)
+      let tape =
+        adapts || dropout != nil
+        ? context.encoder.forwardForTraining(batch, patch: patch, dropout: dropout, arena: arena) : nil
+      let hidden = tape?.hidden ?? context.encoder.forward(batch, patch: nil, arena: arena)
+      let head = context.head
+      let headTape = HeadForward.run(
+        head, hidden: hidden, starts: batch.starts, sequences: 0..<batch.starts.count - 1, arena: arena)
+      guard let (loss, dOutputs) = loss(head, headTape) else {
+        return ShardResult(
+          gradients: [], loss: 0, outputs: Matrix(headTape.outputs).values, tokens: batch.ids.count)
+      }
+      let dHidden = arena.matrix(hidden.rows, hidden.columns)
+      HeadBackward.run(
+        head, headTape, dOutputs: dOutputs, starts: batch.starts, gradients: context.headGradients(base),
+        arena: arena, into: dHidden)
+      if adapts, let tape { context.encoder.backward(tape, dHidden: dHidden, patch: patch, arena: arena) }
+      return ShardResult(gradients: Array(buffer), loss: loss, outputs: [], tokens: batch.ids.count)
+    }
+  }
+}
+
+/// Masks of a step: a function of seed, step and row, so that the same row gets the same mask whatever its shard.
+enum Dropout {
+  static func mask(_ context: StepContext, rows: [Int]) -> DropoutMask? { nil }
+}
