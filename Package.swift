@@ -89,5 +89,11 @@ let package = Package(
 
     tests("DigestsTests", ["Digests"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
+    tests("SafetensorsTests", ["Safetensors"]),
+    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
+    tests(
+      "TrainingTests",
+      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("ArchitectureTests", []),
   ]
 )

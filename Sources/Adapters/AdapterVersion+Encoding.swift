@@ -40,9 +40,10 @@ extension AdapterVersion {
     let pooling: Pooling = try reader.value("pooling")
     let activation: HeadActivation? =
       try reader.metadata["activation"] == nil ? nil : reader.value("activation")
-    guard let rank = Int(try reader.text("rank")), (1...65_536).contains(rank) else {
-      throw .metadata(key: "rank", reason: "is not a whole number from 1 to 65536")
-    }
+    let digits = try reader.text("rank")
+    guard digits.utf8.allSatisfy({ (48...57).contains($0) }), let rank = Int(digits),
+      (1...65_536).contains(rank)
+    else { throw .metadata(key: "rank", reason: "is not a whole number from 1 to 65536") }
     guard let alpha = Float(try reader.text("alpha")), alpha.isFinite, alpha > 0 else {
       throw .metadata(key: "alpha", reason: "is not a finite number above 0")
     }

@@ -10,7 +10,7 @@ extension LearningRateSchedule {
   /// The factor of the peak rate at a step, counted from 0. Warm-up rises linearly and reaches 1 at its last step; what
   /// follows falls from 1 towards 0 without reaching it.
   func factor(step: Int, total: Int, warmup: Float) -> Float {
-    let rising = Int((Double(warmup) * Double(total)).rounded(.up))
+    let rising = Int((warmup * Float(total)).rounded(.up))
     if step < rising { return Float(step + 1) / Float(rising) }
     let share = Double(step - rising) / Double(max(total - rising, 1))
     return switch self {
