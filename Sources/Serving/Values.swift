@@ -61,6 +61,8 @@ public struct InferenceAnswer: Sendable {
   /// nil for the bare base.
   public let version: Int?
   public let subspace: String?
+  /// What the scores of the prediction stand for, in their order.
+  public let labels: [String]
   public let prediction: Prediction
   public let tokens: Int
   public let truncated: Bool
@@ -169,6 +171,7 @@ public struct TrainingRequest: Sendable {
   }
 }
 
+/// Where a job stands.
 public enum JobState: String, Sendable, CaseIterable, Codable {
   case queued, running, paused, succeeded, failed, cancelled
   public var isFinal: Bool { self == .succeeded || self == .failed || self == .cancelled }

@@ -105,10 +105,13 @@ public enum PublishActivation: Sendable, Equatable {
 extension Store {
   /// Inserts a version, moves the pointer and, where a job made it, ends that job: one transaction.
   ///
+  /// - Parameter onCommit: called between this commit and the next one, so that what follows it in memory has the
+  ///   order of the commits.
   /// - Returns: the version's number, never used before for that name, and whether it is active.
   /// - Throws: `.kindMismatch` where the task is of another kind; `.jobState` where the job is not running.
   public func publish(
-    _ new: NewVersion, activation: PublishActivation, finalEvent: String? = nil
+    _ new: NewVersion, activation: PublishActivation, finalEvent: String? = nil,
+    onCommit: @escaping @Sendable (_ version: Int, _ isActive: Bool) -> Void = { _, _ in }
   ) async throws(StoreError) -> (version: Int, isActive: Bool) {
     let at = now()
     return try await write(.publish) { database in
@@ -156,6 +159,7 @@ extension Store {
           try Self.append(database, job, "state", finalEvent.replacing("$version", with: String(version)))
         }
       }
+      database.afterNextTransaction { _ in onCommit(version, moves) }
       return (version, moves)
     }
   }
@@ -164,7 +168,8 @@ extension Store {
   ///
   /// - Throws: `.notFound`; `.versionConflict` where `expected` is given and not the active version.
   public func activate(
-    task: String, version: Int, expected: Int?, by: String
+    task: String, version: Int, expected: Int?, by: String,
+    onCommit: @escaping @Sendable () -> Void = {}
   ) async throws(StoreError) {
     let at = now()
     try await write(.activate) { database in
@@ -172,9 +177,9 @@ extension Store {
       if let expected, record.active?.version != expected {
         throw StoreError.versionConflict(active: record.active?.version)
       }
-      let labels = try Self.exists(database, task, version)
-      guard labels else { throw StoreError.notFound(.version, id: "\(task)@\(version)") }
+      guard try Self.exists(database, task, version) else { throw StoreError.notFound(.version, id: "\(task)@\(version)") }
       try Self.point(database, task, version, labels: nil, at: at, by: by)
+      database.afterNextTransaction { _ in onCommit() }
     }
   }
 
@@ -182,7 +187,9 @@ extension Store {
   ///
   /// - Returns: the version that is active now.
   /// - Throws: `.versionConflict` where there is none before.
-  public func rollback(task: String) async throws(StoreError) -> Int {
+  public func rollback(
+    task: String, onCommit: @escaping @Sendable (VersionRecord) -> Void = { _ in }
+  ) async throws(StoreError) -> Int {
     try await write(.activate) { database in
       let record = try Self.record(database, task)
       let previous = try Row.fetchOne(
@@ -197,18 +204,24 @@ extension Store {
       try database.execute(
         sql: "DELETE FROM activations WHERE task = ? AND id > ?", arguments: [task, previous["id"] as Int64])
       try database.execute(sql: "UPDATE tasks SET active = ? WHERE name = ?", arguments: [version, task])
+      if let record = try Self.record(database, task).active {
+        database.afterNextTransaction { _ in onCommit(record) }
+      }
       return version
     }
   }
 
   /// Removes a task and all its versions. Its numbers are not used again.
-  public func deleteTask(_ name: String) async throws(StoreError) {
+  public func deleteTask(
+    _ name: String, onCommit: @escaping @Sendable () -> Void = {}
+  ) async throws(StoreError) {
     try await write { database in
       _ = try Self.record(database, name)
       try database.execute(sql: "DELETE FROM versions WHERE task = ?", arguments: [name])
       try database.execute(sql: "DELETE FROM activations WHERE task = ?", arguments: [name])
       try database.execute(
         sql: "UPDATE tasks SET is_deleted = 1, active = NULL WHERE name = ?", arguments: [name])
+      database.afterNextTransaction { _ in onCommit() }
     }
   }
 

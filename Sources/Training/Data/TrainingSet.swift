@@ -41,6 +41,8 @@ public struct TrainingSet: Sendable {
   /// Of everything that a run's bytes depend on.
   let fingerprint: UInt64
 
+  /// Which of the examples are kept for validation, ascending.
+  public var validationExamples: [Int] { validation }
   public var trainCount: Int { train.count }
   public var validationCount: Int { validation.count }
   /// Tokens of all rows.
