@@ -43,7 +43,8 @@ enum Fixture {
 
   static func batch(_ golden: SafetensorsDocument) throws -> PackedBatch {
     PackedBatch(
-      ids: try golden.integers("ids").map { Int32($0) }, types: try golden.integers("types").map { Int32($0) },
+      ids: try golden.integers("ids").map { Int32($0) },
+      types: try golden.integers("types").map { Int32($0) },
       starts: try golden.integers("starts"))
   }
 }
@@ -60,6 +61,13 @@ func largestDifference(_ a: [Float], _ b: [Float]) -> Float {
     let difference = abs(pair.0 - pair.1)
     return difference.isNaN ? .infinity : max(largest, difference)
   }
+}
+
+/// A copy that outlives the arena.
+func hiddenStates(
+  _ encoder: Encoder, _ batch: PackedBatch, patch: (any ProjectionPatch)? = nil, arena: Arena = Arena()
+) -> Matrix {
+  arena.scope { Matrix(encoder.forward(batch, patch: patch, arena: arena)) }
 }
 
 @Suite struct EncoderGoldenTests {
@@ -86,7 +94,7 @@ func largestDifference(_ a: [Float], _ b: [Float]) -> Float {
     #expect(checkpoint.elementType == shape.elementType)
     let encoder = try Encoder(checkpoint)
     let batch = try Fixture.batch(golden)
-    let hidden = Matrix(encoder.forward(batch, patch: nil, arena: Arena()))
+    let hidden = hiddenStates(encoder, batch)
     let difference = largestDifference(hidden.values, try golden.floats("hidden"))
     print("\(shape.testDescription): largest difference \(difference)")
     #expect(difference <= Tolerance.hidden)
@@ -110,7 +118,7 @@ func largestDifference(_ a: [Float], _ b: [Float]) -> Float {
     let golden = try Fixture.golden("minilm")
     let encoder = try Encoder(Checkpoint(directory: Fixture.miniLM()))
     let batch = try Fixture.batch(golden)
-    let hidden = Matrix(encoder.forward(batch, patch: nil, arena: Arena()))
+    let hidden = hiddenStates(encoder, batch)
     let difference = largestDifference(hidden.values, try golden.floats("hidden"))
     print("MiniLM: largest difference \(difference)")
     #expect(difference <= Tolerance.hidden)

@@ -72,9 +72,13 @@ final class RandomCheckpoint {
     }
     for norm in norms { shapes += [(norm + ".weight", [width]), (norm + ".bias", [width])] }
     for site in Site.all(of: configuration) {
-      shapes += [(site.name + ".weight", [site.outputs, site.inputs]), (site.name + ".bias", [site.outputs])]
+      shapes += [
+        (site.name + ".weight", [site.outputs, site.inputs]), (site.name + ".bias", [site.outputs]),
+      ]
     }
-    if options.pooler { shapes += [("pooler.dense.weight", [width, width]), ("pooler.dense.bias", [width])] }
+    if options.pooler {
+      shapes += [("pooler.dense.weight", [width, width]), ("pooler.dense.bias", [width])]
+    }
     if options.labels > 0 {
       shapes += [("classifier.weight", [options.labels, width]), ("classifier.bias", [options.labels])]
     }
