@@ -94,5 +94,6 @@ let package = Package(
     tests(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("ArchitectureTests", []),
   ]
 )

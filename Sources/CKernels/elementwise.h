@@ -3,7 +3,7 @@
 #include "vector.h"
 
 /* exp(x) to 1 unit in the last place or two: x = n ln 2 + r, e^r = 1 + r + r^2 P(r).
- * Below -87.3 the result is zero, above 88.3 it stays at e^88.3. */
+ * Below -87.3 the result is zero, above 88.3 it stays at e^88.3; what is not a number stays so. */
 CK_INLINE v16 exp16(v16 x) {
   const i16 underflow = x < -87.3f;
   x = max16(x, splat(-87.3f));
@@ -21,7 +21,7 @@ CK_INLINE v16 exp16(v16 x) {
   p = fma16(p, r * r, r) + 1.0f;
   const i16 exponent = (i16)shifted << 23;
   const v16 value = (v16)((i16)p + exponent);
-  return choose(underflow, (v16){}, value);
+  return choose(underflow, (v16){}, value + (x - x));
 }
 
 CK_INLINE v16 tanh16(v16 x) {
@@ -141,8 +141,7 @@ static void layer_norm(const float *x, const float *gain, const float *bias, flo
     squares = fma16(d, d, squares);
   }
   if (i < n) {
-    v16 d = {};
-    for (ptrdiff_t j = 0; j < n - i; j++) d[j] = x[i + j] - m;
+    const v16 d = choose(first_lanes(n - i), load_some(x + i, n - i) - m, (v16){});
     squares = fma16(d, d, squares);
   }
   const float r = 1.0f / __builtin_sqrtf(sum16(squares) / (float)n + epsilon);
@@ -177,9 +176,11 @@ static void softmax(const float *x, float scale, float *y, ptrdiff_t n) {
   v16 top = splat(x[0] * scale);
   ptrdiff_t j = 0;
   for (; j + 16 <= n; j += 16) top = max16(top, load(x + j) * scale);
-  float most = top[0];
-  for (int lane = 1; lane < 16; lane++) most = top[lane] > most ? top[lane] : most;
-  for (; j < n; j++) most = x[j] * scale > most ? x[j] * scale : most;
+  if (j < n) top = max16(top, choose(first_lanes(n - j), load_some(x + j, n - j) * scale, top));
+  v8 half = low8(top);
+  for (int lane = 0; lane < 8; lane++) half[lane] = top[lane + 8] > half[lane] ? top[lane + 8] : half[lane];
+  float most = half[0];
+  for (int lane = 1; lane < 8; lane++) most = half[lane] > most ? half[lane] : most;
   v16 sum = {};
   for (j = 0; j + 16 <= n; j += 16) {
     const v16 e = exp16(load(x + j) * scale - most);
@@ -187,10 +188,9 @@ static void softmax(const float *x, float scale, float *y, ptrdiff_t n) {
     sum += e;
   }
   if (j < n) {
-    v16 e = exp16(load_some(x + j, n - j) * scale - most);
-    for (ptrdiff_t lane = n - j; lane < 16; lane++) e[lane] = 0;
+    const v16 e = exp16(load_some(x + j, n - j) * scale - most);
     store_some(y + j, e, n - j);
-    sum += e;
+    sum += choose(first_lanes(n - j), e, (v16){});
   }
   const float inverse = 1.0f / sum16(sum);
 #define BODY(GET, PUT, C) PUT(y + i, GET(y + i C) * inverse C);

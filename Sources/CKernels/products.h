@@ -6,7 +6,7 @@
 
 #define CK_BLOCK 384
 /* Rows worked on before the next panel is fetched: their stretch of X stays in the second-level cache. */
-#define CK_ROW_BLOCK 192
+#define CK_ROW_BLOCK 96
 /* The unpacked products' block; it is part of their result's bits. */
 #define CK_SMALL_BLOCK 256
 
@@ -51,14 +51,14 @@ static void linear(const ck_linear *a) {
   }
 }
 
-/* to[output * 16 + input] = panel[input * 16 + output]: sixteen inputs of one panel, turned. */
-static void turn(const float *panel, float *to, ptrdiff_t inputs) {
+/* to[j * 16 + i] = from[i * stride + j] for 16 j and 16 i, the rows from `count` on taken as zeros. */
+CK_INLINE void turn(const float *from, ptrdiff_t stride, float *to, ptrdiff_t count) {
   for (ptrdiff_t i = 0; i < 16; i += 8)
     for (ptrdiff_t o = 0; o < 16; o += 8) {
       v8 row[8], a[8], b[8];
       for (int j = 0; j < 8; j++) {
         row[j] = (v8){};
-        if (i + j < inputs) memcpy(&row[j], panel + (i + j) * 16 + o, sizeof(v8));
+        if (i + j < count) memcpy(&row[j], from + (i + j) * stride + o, sizeof(v8));
       }
       for (int j = 0; j < 8; j += 2) {
         a[j] = __builtin_shufflevector(row[j], row[j + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -86,8 +86,15 @@ static void linear_backward(const ck_linear_backward *a) {
     const ptrdiff_t inputs = least(CK_PANEL, a->columns - k);
     for (ptrdiff_t o = 0; o < a->outputs; o += CK_BLOCK) {
       const ptrdiff_t outputs = least(CK_BLOCK, a->outputs - o);
-      for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL)
-        turn(a->panels + (o + p) * a->inputs + k * CK_PANEL, turned + p * CK_PANEL, inputs);
+      for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL) {
+        const float *piece = a->panels + (o + p) * a->inputs + k * CK_PANEL;
+        /* The next piece is pages away, where the processor does not look for it by itself. */
+        if (p + CK_PANEL < outputs)
+          for (ptrdiff_t line = 0; line < inputs; line++)
+            __builtin_prefetch(piece + (a->inputs + line) * CK_PANEL);
+        if (inputs == CK_PANEL) turn(piece, CK_PANEL, turned + p * CK_PANEL, CK_PANEL);
+        else turn(piece, CK_PANEL, turned + p * CK_PANEL, inputs);
+      }
       tile t = {.xK = 1, .xRow = a->dYStride, .w = turned, .wK = CK_PANEL, .k = outputs,
                 .yRow = a->dXStride, .from = o || a->accumulate ? FROM_Y : 0, .scale = 1};
       for (ptrdiff_t r = 0; r < a->rows;) {
@@ -104,7 +111,10 @@ static void linear_backward(const ck_linear_backward *a) {
 /* Copies a block of B into one panel: to[k * 16 + column] = b[k * kStride + column * columnStride]. */
 static void gather(const float *b, ptrdiff_t kStride, ptrdiff_t columnStride, ptrdiff_t k,
                    ptrdiff_t columns, float *to) {
-  for (ptrdiff_t i = 0; i < k; i++)
+  ptrdiff_t i = 0;
+  if (kStride == 1)
+    for (; i + 16 <= k; i += 16) turn(b + i, columnStride, to + i * CK_PANEL, columns);
+  for (; i < k; i++)
     for (ptrdiff_t j = 0; j < CK_PANEL; j++)
       to[i * CK_PANEL + j] = j < columns ? b[i * kStride + j * columnStride] : 0;
 }

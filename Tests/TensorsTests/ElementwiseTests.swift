@@ -151,6 +151,21 @@ private func slope(_ f: (Double) -> Double, _ x: Double) -> Double {
     #expect(y.isGuarded && totals.isGuarded)
   }
 
+  @Test func whatIsNotANumberStaysSo() {
+    for f in [Elementwise.Activation.gelu, .geluTanh, .tanh, .relu] {
+      for width in [1, 16, 17] {
+        let x = Field(1, width) { _, _ in .nan }
+        Elementwise.activate(f, x.view, into: x.view)
+        #expect((0..<width).allSatisfy { x.view[0, $0].isNaN }, "\(f) of \(width)")
+      }
+    }
+    for position in [0, 3, 16, 20] {
+      let x = Field(1, 21) { $1 == position ? .nan : 1 }
+      Elementwise.softmax(x.view, into: x.view)
+      #expect((0..<21).allSatisfy { x.view[0, $0].isNaN }, "softmax with one at \(position)")
+    }
+  }
+
   @Test func adamWFollowsItsEquations() {
     var random = RandomSource(seed: 10)
     let count = 37
