@@ -94,6 +94,7 @@ let package = Package(
     tests("DigestsTests", ["Digests"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
+    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
     tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
     tests(
       "TrainingTests",
