@@ -61,7 +61,7 @@ public struct InferenceAnswer: Sendable {
   /// nil for the bare base.
   public let version: Int?
   public let subspace: String?
-  /// What the scores of the prediction stand for, in their order.
+  /// The labels in the order of the prediction's scores.
   public let labels: [String]
   public let prediction: Prediction
   public let tokens: Int
@@ -171,7 +171,6 @@ public struct TrainingRequest: Sendable {
   }
 }
 
-/// Where a job stands.
 public enum JobState: String, Sendable, CaseIterable, Codable {
   case queued, running, paused, succeeded, failed, cancelled
   public var isFinal: Bool { self == .succeeded || self == .failed || self == .cancelled }
