@@ -68,6 +68,16 @@ public struct TrainingSet: Sendable {
     }
   }
 
+  /// What can be refused before anything is tokenised: too few rows, too few or other labels, a row that is wrong.
+  public static func check(
+    _ examples: [TrainingExample], kind: TaskKind, labels: [String]? = nil
+  ) throws(TrainingError) {
+    guard examples.count >= minimumRows else { throw .tooFewRows(needed: minimumRows, given: examples.count) }
+    let labels = try LabelSet(examples, kind: kind, expected: labels)
+    var builder = Builder { _, _ in ([0], [0], false) }
+    for (index, example) in examples.enumerated() { _ = try builder.row(example, index, kind: kind, labels) }
+  }
+
   /// The same with another way to get tokens.
   init(
     examples: [TrainingExample], kind: TaskKind, validation: Float, seed: UInt64, labels expected: [String]?,
