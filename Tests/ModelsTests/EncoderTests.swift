@@ -72,6 +72,19 @@ import Testing
     #expect(hiddenStates(encoder, batch, patch: adapted) != hiddenStates(encoder, batch))
   }
 
+  @Test func `tokens outside the configuration and empty sequences end the process`() async {
+    await #expect(processExitsWith: .failure) {
+      _ = PackedBatch(ids: [1], starts: [0, 0, 1])
+    }
+    await #expect(processExitsWith: .failure) {
+      _ = hiddenStates(try EncoderTests().encoder(), PackedBatch(sequences: [[90]]))
+    }
+    await #expect(processExitsWith: .failure) {
+      _ = hiddenStates(
+        try EncoderTests().encoder(), PackedBatch(sequences: [[Int32](repeating: 1, count: 41)]))
+    }
+  }
+
   // MARK: Dropout
 
   private func dropped(
