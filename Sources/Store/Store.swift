@@ -1,178 +1,163 @@
-internal import Dispatch
 internal import Foundation
 internal import GRDB
-internal import Synchronization
 
-/// The tasks, versions, subspaces, data sets and jobs of one daemon, in one SQLite file.
+/// The one database file of a daemon: subspaces, tasks and their versions, data sets, jobs. SQLite in WAL mode with
+/// `synchronous=FULL`: what a method has returned survives a crash and a power cut.
 ///
-/// Every call suspends its caller and runs on the database's own queues: it neither blocks the caller's
-/// thread nor stops half way when the caller's task is cancelled, so an answer is never ambiguous.
+/// It speaks of names, digests, JSON text and bytes, and knows nothing of what they mean. One process at a time: a
+/// sibling file `<path>.lock` is locked while the store is open.
 public final class Store: Sendable {
-  /// The file, with symbolic links resolved.
-  public let path: String
-  let options: StoreOptions
-  private let pool: DatabasePool
-  private let lock: Mutex<StoreLock?>
+  let pool: DatabasePool
+  let now: @Sendable () -> Int64
+  let makeID: @Sendable (_ prefix: String) -> String
+  let faults: @Sendable (FaultPoint) -> Void
+  private let lock: FileLock
 
-  /// How much a commit waits for the disk.
-  enum Durability: Int { case normal = 1, full = 2 }
-
-  /// Opens the store, makes it when the file is absent or empty, migrates it, removes uploads that were never
-  /// committed and puts jobs that were running back in the queue.
-  /// - Throws: ``StoreError/locked``, ``StoreError/foreign(applicationID:)``,
-  ///   ``StoreError/newerSchema(found:supported:)``, ``StoreError/corrupt``, ``StoreError/readOnly``,
-  ///   ``StoreError/io(code:)``.
-  public static func open(path: String, options: StoreOptions = StoreOptions()) async throws(StoreError)
-    -> Store
-  {
-    try await offloaded { () throws(StoreError) in try Store(opening: path, options: options) }
-  }
-
-  /// Blocking; called off the cooperative pool.
-  private init(opening path: String, options: StoreOptions) throws(StoreError) {
-    let path = try StoreLock.canonicalPath(path)
-    self.path = path
-    self.options = options
-    lock = Mutex(options.isReadOnly ? nil : try StoreLock(store: path))
+  /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
+  ///
+  /// - Parameters:
+  ///   - now: milliseconds since 1970.
+  ///   - makeID: a fresh id with the given prefix, such as `job_`.
+  ///   - faults: called at every named point of a commit, for crash tests.
+  /// - Throws: `.locked`, `.foreignFile`, `.newerSchema`, `.corrupt`, `.io`.
+  public init(
+    path: String, now: @escaping @Sendable () -> Int64, makeID: @escaping @Sendable (String) -> String,
+    faults: @escaping @Sendable (FaultPoint) -> Void = { _ in }
+  ) throws(StoreError) {
+    lock = try FileLock(path: path + ".lock", store: path)
+    self.now = now
+    self.makeID = makeID
+    self.faults = faults
     do {
-      try Store.examine(path, isReadOnly: options.isReadOnly)
-      pool = try DatabasePool(path: path, configuration: Store.configuration(options))
-      if !options.isReadOnly {
-        try Schema.migrate(pool)
-        try pool.write { db in
-          try Store.removeUncommittedDatasets(db)
-          try Store.requeueRunningJobs(db, options: options)
-        }
+      var configuration = Configuration()
+      configuration.busyMode = .timeout(10)
+      configuration.maximumReaderCount = 4
+      configuration.prepareDatabase { database in
+        try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA mmap_size = 268435456")
+      }
+      pool = try DatabasePool(path: path, configuration: configuration)
+      try Self.checkHeader(pool, path: path)
+      try Schema.migrator.migrate(pool)
+      try pool.write { database in
+        try database.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+        try database.execute(sql: "DELETE FROM datasets WHERE is_complete = 0")
+        try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE state = 'running'")
       }
     } catch {
-      throw StoreError(translating: error)
+      throw StoreError(error)
     }
   }
 
-  /// Waits for running calls, closes the connections and gives the lock back. Later calls throw
-  /// ``StoreError/closed``.
-  public func close() async throws(StoreError) {
-    let pool = pool
-    try await Store.offloaded { () throws(StoreError) in
-      do { try pool.close() } catch { throw StoreError(translating: error) }
-    }
-    lock.withLock { $0 = nil }
+  /// Closes the file. Later calls throw.
+  public func close() throws(StoreError) {
+    do { try pool.close() } catch { throw StoreError(error) }
   }
 
-  // MARK: - Access
+  /// SQLite's own check, then every version's digest through `digest`, and every pointer.
+  ///
+  /// - Returns: what is wrong, in sentences; empty where nothing is.
+  public func verify(digest: @escaping @Sendable ([UInt8]) -> String) async throws(StoreError) -> [String] {
+    try await read { database in
+      var faults = try String.fetchAll(database, sql: "PRAGMA quick_check").filter { $0 != "ok" }
+      let versions = try Row.fetchCursor(
+        database, sql: "SELECT task, version, digest, bytes FROM versions ORDER BY task, version")
+      while let row = try versions.next() {
+        let bytes: Data = row["bytes"]
+        if digest([UInt8](bytes)) != row["digest"] as String {
+          faults.append("Version \(row["task"] as String)@\(row["version"] as Int) has other bytes than it says.")
+        }
+      }
+      let dangling = try String.fetchAll(
+        database,
+        sql: """
+          SELECT name FROM tasks WHERE active IS NOT NULL AND NOT EXISTS
+            (SELECT 1 FROM versions WHERE task = tasks.name AND version = tasks.active)
+          """)
+      return faults + dangling.map { "Task \($0) points to a version that is not there." }
+    }
+  }
+
+  /// A consistent copy of the open store, to a new file.
+  public func backup(to path: String) throws(StoreError) {
+    do {
+      let target = try DatabaseQueue(path: path)
+      try pool.backup(to: target)
+      try target.close()
+    } catch {
+      throw StoreError(error)
+    }
+  }
 
   func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(StoreError) -> T {
-    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
-      pool.asyncRead { database in
-        continuation.resume(
-          returning: Result { try body(database.get()) }.mapError(StoreError.init(translating:)))
-      }
-    }
-    return try result.get()
+    do { return try await pool.read(body) } catch { throw StoreError(error) }
   }
 
-  /// Runs `body` in one immediate transaction. `before` and `after` are the fault points on the commit's sides.
+  /// One transaction: all or nothing, durable on return.
   func write<T: Sendable>(
-    _ durability: Durability = .full, before: FaultPoint? = nil, after: FaultPoint? = nil,
-    _ body: @escaping @Sendable (Database) throws -> T
+    _ point: FaultPoint.Commit? = nil, _ body: @escaping @Sendable (Database) throws -> T
   ) async throws(StoreError) -> T {
-    if options.isReadOnly { throw .readOnly }
-    let fault = options.fault
-    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
-      pool.asyncWriteWithoutTransaction { db in
-        let result = Result<T, any Error> {
-          // A pragma, not I/O: the next FULL commit also syncs the NORMAL ones before it.
-          try db.execute(sql: "PRAGMA synchronous = \(durability.rawValue)")
-          var value: T?
-          try db.inTransaction(.immediate) {
-            value = try body(db)
-            if let before { fault(before) }
-            return .commit
-          }
-          if let after { fault(after) }
-          guard let value else { throw StoreError.corrupt }
-          return value
-        }
-        continuation.resume(returning: result.mapError(StoreError.init(translating:)))
+    do {
+      let faults = faults
+      let result = try await pool.write { database in
+        let result = try body(database)
+        if let point { faults(.before(point)) }
+        return result
       }
+      if let point { faults(.after(point)) }
+      return result
+    } catch {
+      throw StoreError(error)
     }
-    return try result.get()
   }
 
-  /// Runs blocking work on a thread that may block.
-  static func offloaded<T: Sendable>(
-    _ body: @escaping @Sendable () throws(StoreError) -> T
-  ) async throws(StoreError) -> T {
-    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
-      DispatchQueue.global().async {
-        do throws(StoreError) {
-          continuation.resume(returning: .success(try body()))
-        } catch {
-          continuation.resume(returning: .failure(error))
-        }
-      }
-    }
-    return try result.get()
-  }
-
-  // MARK: - Opening
-
-  static func configuration(_ options: StoreOptions) -> Configuration {
-    var configuration = Configuration()
-    configuration.label = "corad.store"
-    configuration.readonly = options.isReadOnly
-    configuration.busyMode = .timeout(options.busyTimeoutSeconds)
-    configuration.foreignKeysEnabled = true
-    configuration.prepareDatabase { db in
-      try db.execute(sql: "PRAGMA mmap_size = \(options.mapBytes)")
-      if !db.configuration.readonly {
-        try db.execute(sql: "PRAGMA synchronous = FULL")
-        // A burst leaves a large log behind; give it back at the next checkpoint.
-        try db.execute(sql: "PRAGMA journal_size_limit = \(64 << 20)")
-        if let limit = options.limitBytes {
-          let pageSize = try Int64.fetchOne(db, sql: "PRAGMA page_size") ?? 4_096
-          try db.execute(sql: "PRAGMA max_page_count = \(max(1, limit / pageSize))")
-        }
-      }
-    }
-    return configuration
-  }
-
-  /// Refuses a file that is not ours before anything is written to it.
-  private static func examine(_ path: String, isReadOnly: Bool) throws {
-    guard FileManager.default.fileExists(atPath: path) else {
-      if isReadOnly { throw StoreError.io(code: -Int(ENOENT)) }
-      return
-    }
-    guard let file = FileHandle(forReadingAtPath: path) else { throw StoreError.io(code: -Int(EACCES)) }
-    defer { try? file.close() }
-    guard let head = try file.read(upToCount: 16), !head.isEmpty else {
-      if isReadOnly { throw StoreError.foreign(applicationID: 0) }
-      return
-    }
-    guard head == Data("SQLite format 3\0".utf8) else { throw StoreError.foreign(applicationID: 0) }
-    var configuration = Configuration()
-    configuration.readonly = true
-    configuration.busyMode = .timeout(5)
-    let queue = try DatabaseQueue(path: path, configuration: configuration)
-    defer { try? queue.close() }
-    let (application, version, tables) = try queue.read { db in
+  private static func checkHeader(_ pool: DatabasePool, path: String) throws {
+    let (id, isEmpty) = try pool.read { database in
       (
-        try Int.fetchOne(db, sql: "PRAGMA application_id") ?? 0,
-        try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0,
-        try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_schema") ?? 0
+        try Int32.fetchOne(database, sql: "PRAGMA application_id") ?? 0,
+        try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") == 0
       )
     }
-    // A crash while the file was made leaves a database without tables or marks: it is made again.
-    if application == 0, version == 0, tables == 0, !isReadOnly { return }
-    guard application == Schema.applicationID else {
-      throw StoreError.foreign(applicationID: application)
+    guard id == Schema.applicationID || (id == 0 && isEmpty) else { throw StoreError.foreignFile(path: path) }
+    let isNewer = try pool.read { try Schema.migrator.hasBeenSuperseded($0) }
+    guard !isNewer else { throw StoreError.newerSchema(path: path) }
+  }
+}
+
+/// A named moment of a commit at which a crash test may end the process.
+public enum FaultPoint: Sendable, Hashable, CustomStringConvertible {
+  public enum Commit: String, Sendable, CaseIterable {
+    case publish, checkpoint, event, transition, dataset, job, activate
+  }
+
+  case before(Commit)
+  case after(Commit)
+
+  /// `publish.before-commit`
+  public var description: String {
+    switch self {
+    case .before(let commit): "\(commit.rawValue).before-commit"
+    case .after(let commit): "\(commit.rawValue).after-commit"
     }
-    guard version <= Schema.version else {
-      throw StoreError.newerSchema(found: version, supported: Schema.version)
+  }
+}
+
+extension StoreError {
+  /// Wraps what GRDB and SQLite throw; our own errors pass through.
+  init(_ error: any Error) {
+    if let error = error as? StoreError {
+      self = error
+      return
     }
-    guard !isReadOnly || version == Schema.version else {
-      throw StoreError.olderSchema(found: version, supported: Schema.version)
+    guard let error = error as? DatabaseError else {
+      self = .io(code: 0, detail: "\(error)")
+      return
+    }
+    switch error.resultCode {
+    case .SQLITE_CORRUPT: self = .corrupt(error.message ?? "malformed")
+    case .SQLITE_NOTADB: self = .corrupt("not a database")
+    case .SQLITE_FULL: self = .full
+    case .SQLITE_READONLY: self = .readOnly
+    default: self = .io(code: error.extendedResultCode.rawValue, detail: error.message ?? "")
     }
   }
 }

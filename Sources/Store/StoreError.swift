@@ -1,69 +1,33 @@
-internal import GRDB
-
-/// What a record is, in errors and in the report of ``Store/verify(digest:)``.
-public enum RecordKind: String, Sendable, CaseIterable {
-  case task, version, subspace, dataset, job, checkpoint
-}
-
-/// Why a store operation failed. Nothing was changed when one is thrown, unless a case says otherwise.
+/// Why the store refused or failed. Nothing was changed unless the case says so.
 public enum StoreError: Error, Equatable, Sendable {
-  /// No such record. A version's id is `task@number`.
-  case notFound(RecordKind, id: String)
-  /// Compare-and-set failed: `active` is the version that is active now.
-  case conflict(active: Int?)
-  /// The task answers another kind; a task keeps its kind for life.
-  case kindConflict(actual: String)
-  /// The name already stands for another record.
-  case nameTaken(RecordKind, name: String)
-  /// The job is in `state`, from which the asked transition (or write) is not allowed.
-  case jobState(state: JobState)
-  /// The idempotency key was used with another request; `job` is what it made.
-  case idempotencyConflict(job: String)
-  /// Something live refers to the record: `by` names one of them.
-  case inUse(RecordKind, id: String, by: String)
-  /// The task has no earlier active version that still exists.
-  case nothingToRollBack(task: String)
-  /// A value that the record cannot hold (an empty name, a negative step); `field` names it.
-  case invalid(field: String)
-  /// Another process holds the store.
-  case locked
-  /// The file is a database (or something else) that is not a corad store.
-  case foreign(applicationID: Int)
-  /// The file was written by a newer corad.
-  case newerSchema(found: Int, supported: Int)
-  /// The file is a store of an older corad, opened read-only, so it cannot be migrated.
-  case olderSchema(found: Int, supported: Int)
-  /// The file is damaged.
-  case corrupt
-  /// The disk, or the configured limit, is full.
-  case full
-  /// The store was opened read-only, or its file cannot be written.
-  case readOnly
-  /// The store was closed.
-  case closed
-  /// SQLite's extended result code, or a negated `errno` of a system call.
-  case io(code: Int)
-}
-
-extension StoreError {
-  /// Translates whatever a database access threw; our own errors pass unchanged.
-  init(translating error: any Error) {
-    if let error = error as? StoreError {
-      self = error
-      return
-    }
-    guard let error = error as? DatabaseError else {
-      // Rows that do not decode: the schema is STRICT, so the file is not what was written.
-      self = .corrupt
-      return
-    }
-    switch error.resultCode {
-    case .SQLITE_FULL: self = .full
-    case .SQLITE_CORRUPT, .SQLITE_NOTADB: self = .corrupt
-    case .SQLITE_READONLY: self = .readOnly
-    case .SQLITE_BUSY, .SQLITE_LOCKED: self = .locked
-    case .SQLITE_MISUSE: self = .closed
-    default: self = .io(code: Int(error.extendedResultCode.rawValue))
-    }
+  /// What was looked up.
+  public enum Kind: String, Sendable {
+    case task, version, subspace, dataset, job
   }
+
+  case notFound(Kind, id: String)
+  /// The active version is not the expected one.
+  case versionConflict(active: Int?)
+  /// The job is in a state that the operation does not start from.
+  case jobState(String)
+  /// The idempotency key was used for another request.
+  case idempotencyConflict
+  /// Something that is in use cannot be deleted; the text names the user.
+  case inUse(String)
+  /// The name is taken by something else.
+  case nameTaken(String)
+  /// The task has another kind.
+  case kindMismatch(task: String, kind: String)
+  /// Another process has the store open.
+  case locked(path: String)
+  /// The file is not a store of ours.
+  case foreignFile(path: String)
+  /// The file was written by a newer version.
+  case newerSchema(path: String)
+  case corrupt(String)
+  /// The disk is full.
+  case full
+  case readOnly
+  /// SQLite's extended result code, or errno.
+  case io(code: Int32, detail: String)
 }
