@@ -7,7 +7,7 @@ import Testing
 /// A patch of one task with its own A and B, gradients included: the plainest one that follows the protocol.
 final class FactorPatch: ProjectionPatch {
   struct Factor {
-    let a: Matrix
+    var a: Matrix
     let b: Matrix
     let packed: PackedWeights
     var dA: Matrix
@@ -31,6 +31,8 @@ final class FactorPatch: ProjectionPatch {
         dA: Matrix(zeros: rank, site.inputs), dB: Matrix(zeros: site.outputs, rank))
     }
   }
+
+  func replaceA(_ site: Int, _ values: [Float]) { factors[site]?.a.values = values }
 
   func adapts(_ site: Int) -> Bool { factors[site] != nil }
 
