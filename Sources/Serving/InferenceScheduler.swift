@@ -141,7 +141,8 @@ final class InferenceScheduler: Sendable {
         try Self.check(&state, rows.count)
         let queued = rows.enumerated().map { index, row in
           QueuedRow(
-            request: request, subspace: row.subspace, task: row.task, tokens: row.batchRow.ids.count, arrived: now,
+            request: request, subspace: row.subspace, task: row.task, tokens: row.batchRow.ids.count,
+            arrived: now,
             deadline: deadline, item: Place(index: index, row: row.batchRow))
         }
         do throws(RequestQueue<Place>.Full) {
@@ -163,7 +164,9 @@ final class InferenceScheduler: Sendable {
     let continuation = state.withLock { state in
       guard let entry = state.requests.removeValue(forKey: request) else {
         // Either not queued yet, or already answered: only the first is remembered.
-        if request >= state.nextRequest - 1 || state.cancelled.count < 1_024 { state.cancelled.insert(request) }
+        if request >= state.nextRequest - 1 || state.cancelled.count < 1_024 {
+          state.cancelled.insert(request)
+        }
         return nil as CheckedContinuation<Result<[Outcome], ServingError>, Never>?
       }
       _ = state.queue.cancel(request: request)
@@ -177,7 +180,9 @@ final class InferenceScheduler: Sendable {
     let (rows, late) = state.withLock { state in
       let expired = state.queue.expire(now: now)
       state.figures.rowsExpired += expired.count
-      let late = Set(expired.map(\.request)).compactMap { state.requests.removeValue(forKey: $0)?.continuation }
+      let late = Set(expired.map(\.request)).compactMap {
+        state.requests.removeValue(forKey: $0)?.continuation
+      }
       for request in Set(expired.map(\.request)) { _ = state.queue.cancel(request: request) }
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
@@ -207,7 +212,9 @@ final class InferenceScheduler: Sendable {
       }
       return done
     }
-    for request in done { request.continuation.resume(returning: .success(request.outcomes.compactMap(\.self))) }
+    for request in done {
+      request.continuation.resume(returning: .success(request.outcomes.compactMap(\.self)))
+    }
   }
 }
 

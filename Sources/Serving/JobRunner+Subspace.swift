@@ -1,4 +1,5 @@
 internal import Adapters
+internal import Engine
 internal import Models
 internal import Store
 
@@ -39,7 +40,7 @@ extension JobRunner {
         } else if let directory = node.configuration.checkpoints[name] {
           checkpoints.append(try Checkpoint(directory: directory))
         } else {
-          throw ModelError.missingFile(name)
+          throw ModelError.unreadable(file: name, code: 2)
         }
       }
     } catch {
@@ -59,7 +60,8 @@ extension JobRunner {
             checkpoints, base: node.checkpoint, options: options, progress: goesOn)
         case .adapters:
           return try SubspaceExtraction.adapters(
-            versions, sites: node.encoder.sites, base: node.encoder.digest, options: options, progress: goesOn)
+            versions, sites: node.encoder.sites, base: node.encoder.digest, options: options, progress: goesOn
+          )
         case .random:
           return try SubspaceExtraction.random(
             sites: node.encoder.sites, base: node.encoder.digest, options: options)

@@ -4,6 +4,7 @@ internal import Engine
 internal import Models
 internal import Store
 internal import Tensors
+internal import Tokenizers
 internal import Training
 
 extension JobRunner {
@@ -208,7 +209,8 @@ extension JobRunner {
       let (text, pair) = example.texts
       let encoding = node.tokenizer.encode(text, pair: pair, limit: length)
       return BatchRow(
-        ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: adapter, subspace: lease.subspace, normalize: true)
+        ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: adapter, subspace: lease.subspace,
+        normalize: true)
     }
     var predictions: [Prediction] = []
     let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)

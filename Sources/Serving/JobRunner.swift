@@ -1,4 +1,5 @@
 internal import Engine
+internal import Logging
 internal import Store
 internal import Synchronization
 
@@ -118,12 +119,14 @@ enum JobStop: Error {
         code: "validation-failed",
         detail: fields.map { "\($0.pointer) \($0.detail)" }.joined(separator: "; "))
     case .notFound(let resource, let id):
-      self = .failed(code: "\(resource.rawValue)-not-found", detail: "There is no \(resource.rawValue) \(id).")
+      self = .failed(
+        code: "\(resource.rawValue)-not-found", detail: "There is no \(resource.rawValue) \(id).")
     case .subspaceNotGrown:
       self = .failed(
         code: "subspace-not-grown", detail: "The versions use a shared B: nothing can grow out of them.")
     case .insufficientStorage: self = .failed(code: "insufficient-storage", detail: "The disk is full.")
-    case .invalidRow(let line, let detail): self = .failed(code: "invalid-row", detail: "Row \(line): \(detail).")
+    case .invalidRow(let line, let detail):
+      self = .failed(code: "invalid-row", detail: "Row \(line): \(detail).")
     default: self = .failed(code: "internal", detail: "\(error)")
     }
   }

@@ -1,4 +1,4 @@
-internal import Adapters
+public import Adapters
 internal import Foundation
 internal import Store
 internal import Training

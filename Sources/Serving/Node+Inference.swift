@@ -1,6 +1,7 @@
 internal import Adapters
 internal import Digests
 internal import Engine
+internal import Models
 internal import Store
 internal import Tokenizers
 
@@ -77,7 +78,8 @@ extension Node {
     }
     guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
     if let version = key.version, version != task.version {
-      let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task) }
+      let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task)
+      }
       guard record.base == "\(encoder.digest)" else {
         throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
       }

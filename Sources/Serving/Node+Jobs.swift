@@ -1,5 +1,6 @@
 internal import Adapters
 internal import Foundation
+internal import Models
 internal import Store
 internal import Training
 
@@ -31,7 +32,8 @@ extension Node {
       dataset = id
     }
     let stored = StoredTrainingRequest(
-      settings: request.settings, subspace: subspace, activate: request.activate, fromTask: request.from?.task,
+      settings: request.settings, subspace: subspace, activate: request.activate,
+      fromTask: request.from?.task,
       fromVersion: request.from?.version)
     return try await accept(
       NewJob(

@@ -1,4 +1,5 @@
 internal import Adapters
+internal import Models
 internal import Store
 
 extension Node {
@@ -76,7 +77,7 @@ extension Node {
   private static func summary(_ record: SubspaceRecord, _ value: Subspace?) -> SubspaceSummary {
     let sites = value?.sites.sorted { $0.key < $1.key }.map { name, site in
       SubspaceSummary.Site(
-        name: name, outputs: site.basis.rows, rank: site.basis.columns, singularValues: site.singularValues,
+        name: name, outputs: site.outputs, rank: site.rank, singularValues: site.singularValues,
         energyKept: site.energyKept)
     }
     return SubspaceSummary(

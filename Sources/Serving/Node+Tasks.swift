@@ -1,6 +1,8 @@
 public import Adapters
 internal import Digests
+internal import Engine
 internal import Foundation
+internal import Models
 internal import Store
 
 extension Node {
@@ -73,7 +75,8 @@ extension Node {
   ///
   /// - Returns: its number, and whether it answers now.
   public func publish(
-    _ version: AdapterVersion, task: String, activate: Bool, ifActive: Int?? = nil, metricsJSON: String = "{}",
+    _ version: AdapterVersion, task: String, activate: Bool, ifActive: Int?? = nil,
+    metricsJSON: String = "{}",
     job: String? = nil, principal: Principal
   ) async throws(ServingError) -> (version: Int, isActive: Bool) {
     let encoded = version.encoded()
@@ -117,7 +120,8 @@ extension Node {
   func summary(_ record: VersionRecord) -> VersionSummary {
     VersionSummary(
       version: record.version, digest: record.digest, method: record.method, rank: record.rank,
-      alpha: record.alpha, sites: JSONText.strings(record.sites), subspace: record.subspace, base: record.base,
+      alpha: record.alpha, sites: JSONText.strings(record.sites), subspace: record.subspace,
+      base: record.base,
       bytes: record.byteCount, metricsJSON: record.metrics, job: record.job,
       createdAt: Timestamp.text(record.createdAt), createdBy: record.createdBy)
   }

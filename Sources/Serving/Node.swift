@@ -58,7 +58,8 @@ public final class Node: ServingNode {
         makeID: { $0 + Digest.hex(RandomBytes.make(count: 10)) }, faults: FaultSwitch.fromEnvironment())
     }
     let node = Node(
-      configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer, store: store,
+      configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
+      store: store,
       log: log)
     try await node.loadCatalog()
     try await node.ensureDefaultSubspace()
@@ -86,7 +87,7 @@ public final class Node: ServingNode {
     let shape = encoder.configuration
     base = BaseSummary(
       digest: "\(encoder.digest)", architecture: shape.modelType, parameters: encoder.parameterCount,
-      elementType: checkpoint.elementType.rawValue, width: shape.hiddenSize, layers: shape.layers,
+      elementType: checkpoint.elementTypeName, width: shape.hiddenSize, layers: shape.layers,
       heads: shape.heads, contextTokens: checkpoint.textLimit, residentBytes: encoder.residentBytes,
       sites: encoder.sites.map { ($0.name, $0.inputs, $0.outputs) })
   }
@@ -100,14 +101,14 @@ public final class Node: ServingNode {
   }
 
   /// Refuses new work, answers what is queued, checkpoints the running job.
-  public func drain() {
+  public func drain() async {
     phase.withLock { if $0 == .open { $0 = .draining } }
     scheduler.drain()
     runner.stop()
   }
 
   /// Stops the lanes and closes the store; after `run` has returned.
-  public func close() {
+  public func close() async {
     phase.withLock { $0 = .closed }
     lanes.stop()
     do throws(StoreError) { try store.close() } catch { log.error("store: close failed: \(error)") }

@@ -46,7 +46,8 @@ extension Store {
         database, sql: "SELECT rows FROM datasets WHERE id = ? AND is_complete = 0", arguments: [dataset])
       guard let first else { throw StoreError.notFound(.dataset, id: dataset) }
       try database.execute(
-        sql: "INSERT INTO dataset_batches VALUES (?, ?, ?, ?)", arguments: [dataset, first, count, Data(bytes)])
+        sql: "INSERT INTO dataset_batches VALUES (?, ?, ?, ?)",
+        arguments: [dataset, first, count, Data(bytes)])
       try database.execute(
         sql: "UPDATE datasets SET rows = rows + ?, byte_count = byte_count + ? WHERE id = ?",
         arguments: [count, bytes.count, dataset])

@@ -21,7 +21,8 @@ public struct NewVersion: Sendable {
   public var createdBy: String
 
   public init(
-    task: String, kind: String, labels: String, digest: String, base: String, subspace: String?, method: String,
+    task: String, kind: String, labels: String, digest: String, base: String, subspace: String?,
+    method: String,
     rank: Int, alpha: Double, sites: String, metrics: String, job: String?, bytes: [UInt8], createdBy: String
   ) {
     self.task = task
@@ -177,7 +178,9 @@ extension Store {
       if let expected, record.active?.version != expected {
         throw StoreError.versionConflict(active: record.active?.version)
       }
-      guard try Self.exists(database, task, version) else { throw StoreError.notFound(.version, id: "\(task)@\(version)") }
+      guard try Self.exists(database, task, version) else {
+        throw StoreError.notFound(.version, id: "\(task)@\(version)")
+      }
       try Self.point(database, task, version, labels: nil, at: at, by: by)
       database.afterNextTransaction { _ in onCommit() }
     }
@@ -290,7 +293,8 @@ extension Store {
   public func versionBytes(_ version: Int, of task: String) async throws(StoreError) -> [UInt8] {
     try await read { database in
       let bytes = try Data.fetchOne(
-        database, sql: "SELECT bytes FROM versions WHERE task = ? AND version = ?", arguments: [task, version])
+        database, sql: "SELECT bytes FROM versions WHERE task = ? AND version = ?",
+        arguments: [task, version])
       guard let bytes else { throw StoreError.notFound(.version, id: "\(task)@\(version)") }
       return [UInt8](bytes)
     }

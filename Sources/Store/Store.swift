@@ -64,7 +64,8 @@ public final class Store: Sendable {
       while let row = try versions.next() {
         let bytes: Data = row["bytes"]
         if digest([UInt8](bytes)) != row["digest"] as String {
-          faults.append("Version \(row["task"] as String)@\(row["version"] as Int) has other bytes than it says.")
+          faults.append(
+            "Version \(row["task"] as String)@\(row["version"] as Int) has other bytes than it says.")
         }
       }
       let dangling = try String.fetchAll(
