@@ -75,7 +75,11 @@ let package = Package(
     module("HTTPServer", ["HTTPWire", "COpenSSL", "CSystem"]),
     module("HTTPClient", ["HTTPWire", "COpenSSL", "CSystem"]),
     module(
-      "API", ["Serving", "HTTPWire", "Digests", .product(name: "Logging", package: "swift-log")]),
+      "API",
+      [
+        "Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     .executableTarget(
       name: "corad",
       dependencies: [
@@ -90,9 +94,11 @@ let package = Package(
     tests("DigestsTests", ["Digests"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
+    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
     tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
     tests(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("ArchitectureTests", []),
   ]
 )

@@ -7,7 +7,7 @@ target = f"{url.rstrip('/')}/adapters/{urllib.parse.quote(task)}/infer"
 right = 0
 for start in range(0, len(rows), 64):
     batch = rows[start:start + 64]
-    body = json.dumps({"inputs": [r["text"] for r in batch], "parameters": {"truncate": "end"}}).encode()
+    body = json.dumps({"inputs": [r["text"] for r in batch]}).encode()
     request = urllib.request.Request(target, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
         predictions = json.load(answer)["predictions"]

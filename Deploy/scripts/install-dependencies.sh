@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the build (and with --test the tests) take from the system. Does nothing where all is there.
-#   install-dependencies.sh [--test]
+# Installs what the build takes from the system; with --python also what the quick start takes, with --test what the
+# tests take. Does nothing where all is there.
+#   install-dependencies.sh [--python | --test]
 set -euo pipefail
 packages=(libopenblas-dev libsqlite3-dev libssl-dev pkg-config unzip)
-[ "${1:-}" != --test ] || packages+=(nginx-light python3 python3-venv python3-pip openssl curl procps)
+case ${1:-} in
+  --python) packages+=(python3 python3-pip) ;;
+  --test) packages+=(python3 python3-pip python3-venv nginx-light openssl curl procps) ;;
+esac
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

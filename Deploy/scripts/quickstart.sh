@@ -18,7 +18,7 @@ trap finish EXIT
 model=$root/models/all-MiniLM-L6-v2
 data=$cache/package-index
 
-step "dependencies" "$here/install-dependencies.sh"
+step "dependencies" "$here/install-dependencies.sh" --python
 step "build" "$here/build.sh" "$root/dist"
 corad=$root/dist/corad
 step "base model" "$here/fetch-base.sh" "$model"

@@ -5,7 +5,8 @@ cd "$root"
 export CORAD_TEST_MODEL=${CORAD_TEST_MODEL:-$root/models/all-MiniLM-L6-v2}
 step "dependencies" "$here/install-dependencies.sh" --test
 step "base model" "$here/fetch-base.sh" "$CORAD_TEST_MODEL"
-step "scripts parse" bash -n "$here"/*.sh .ci/run
+parse() { local file; for file in "$@"; do bash -n "$file" || return; done; }
+step "scripts parse" parse "$here"/*.sh Tests/Benchmarks/*.sh .ci/run
 step "format" swift format lint --strict -r Package.swift Sources Tests
 step "python compiles" env PYTHONPYCACHEPREFIX="${TMPDIR:-/tmp}/corad-pycache" \
   python3 -m compileall -q Tests/Benchmarks

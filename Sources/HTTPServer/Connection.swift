@@ -1,0 +1,383 @@
+internal import CSystem
+internal import Glibc
+internal import HTTPWire
+internal import Synchronization
+
+/// One client: reads a request, has it answered, writes the answer, again. An actor on its loop, driven by one Task that
+/// it holds; the socket is edge-triggered, so readiness is remembered in flags and asked again only after EAGAIN.
+actor Connection: EventTarget {
+  enum Phase {
+    case handshake, idle, head, handling, closing
+  }
+
+  nonisolated let loop: EventLoop
+  nonisolated let id: UInt64
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  private let transport: Transport
+  private let peer: PeerAddress
+  private let handler: any HTTPHandler
+  let limits: HTTPLimits
+  private let onClose: (UInt64) -> Void
+  private var token: UInt64?
+  private var task: Task<Void, Never>?
+
+  var parser: RequestParser
+  private var phase: Phase
+  private var isDraining = false
+
+  // What epoll told.
+  private var isReadable = true
+  private var isWritable = true
+  private var peerFinished = false
+  private var isGone = false
+
+  private var reader: UnsafeContinuation<Void, Never>?
+  private var writer: UnsafeContinuation<Void, Never>?
+  private var readDeadline = Int64.max
+  private var writeDeadline = Int64.max
+  private var scheduled = Int64.max
+
+  // The request in progress.
+  var request: UInt64 = 0
+  var bodyIsDone = true
+  var bodyFailure: WireError?
+  var mustSendContinue = false
+  var bodyBudget: Int64 = 0
+  var bodyProgress = 0
+
+  init(
+    id: UInt64, transport: Transport, peer: PeerAddress, handler: any HTTPHandler, limits: HTTPLimits,
+    loop: EventLoop,
+    onClose: @escaping @Sendable (UInt64) -> Void
+  ) {
+    self.id = id
+    self.transport = transport
+    self.peer = peer
+    self.handler = handler
+    self.limits = limits
+    self.loop = loop
+    self.onClose = onClose
+    parser = RequestParser(limits: limits)
+    phase = transport.session == nil ? .idle : .handshake
+  }
+
+  /// Registers the socket and starts the Task; false when the kernel refuses.
+  func start() -> Bool {
+    guard let token = loop.add(connection: transport.descriptor, self) else {
+      transport.close()
+      return false
+    }
+    self.token = token
+    task = Task(executorPreference: loop) { await self.run() }
+    return true
+  }
+
+  /// An idle connection closes, a busy one after its answer.
+  func drain() {
+    isDraining = true
+    if phase == .idle { wake() }
+  }
+
+  /// Cancels what runs and closes.
+  func abort() {
+    isGone = true
+    task?.cancel()
+    wake()
+  }
+
+  // MARK: Events
+
+  nonisolated func ready(_ events: UInt32) {
+    assumeIsolated { $0.handle(events) }
+  }
+
+  nonisolated func timerFired(now: Int64) {
+    assumeIsolated { $0.expire(now) }
+  }
+
+  private func handle(_ events: UInt32) {
+    if events & UInt32(CSYSTEM_WRITABLE) != 0 { isWritable = true }
+    if events & UInt32(CSYSTEM_READABLE) != 0 { isReadable = true }
+    if events & UInt32(CSYSTEM_PEER_FINISHED) != 0 {
+      peerFinished = true
+      isReadable = true
+      // TCP does not say whether the peer still reads. A finish that came with the request is a client like `nc -N`,
+      // which waits for its answer; one that comes while the answer is made is a client that left. A unix socket that
+      // is closed both ways hangs up, so a mere finish there is no leaving.
+      if phase == .handling, peer != .unix { leave() }
+    }
+    if events & UInt32(CSYSTEM_HANGUP | CSYSTEM_ERROR) != 0 {
+      isGone = true
+      if phase == .handling { leave() }
+    }
+    wake()
+  }
+
+  private func leave() {
+    guard let task, !task.isCancelled else { return }
+    loop.counters.abandoned.wrappingAdd(1, ordering: .relaxed)
+    task.cancel()
+  }
+
+  private func wake() {
+    wakeReader()
+    wakeWriter()
+  }
+
+  private func wakeReader() {
+    let waiting = reader
+    reader = nil
+    waiting?.resume()
+  }
+
+  private func wakeWriter() {
+    let waiting = writer
+    writer = nil
+    waiting?.resume()
+  }
+
+  // MARK: Deadlines
+
+  private func expire(_ now: Int64) {
+    guard token != nil else { return }
+    scheduled = .max
+    if readDeadline <= now { wakeReader() }
+    if writeDeadline <= now { wakeWriter() }
+    let next = min(readDeadline > now ? readDeadline : .max, writeDeadline > now ? writeDeadline : .max)
+    if next != .max { schedule(next) }
+  }
+
+  /// Deadlines move with each request; the wheel's entry stays and looks again when it fires.
+  private func schedule(_ time: Int64) {
+    guard time < scheduled, let token else { return }
+    scheduled = time
+    loop.schedule(token, at: time)
+  }
+
+  func setReadDeadline(_ time: Int64) {
+    readDeadline = time
+    if time != .max { schedule(time) }
+  }
+
+  // MARK: Socket
+
+  enum Fill {
+    case bytes, end, gone, timeout
+    /// Nothing there, and the connection drains.
+    case drained
+  }
+
+  /// Reads once into the parser, waiting for bytes.
+  func fill() async -> Fill {
+    while true {
+      if isGone, !isReadable { return .gone }
+      if isReadable {
+        let outcome = loop.withReadBuffer { buffer in
+          let outcome = transport.read(into: buffer)
+          if case .bytes(let count) = outcome {
+            if phase != .closing { parser.append(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
+            // A short read emptied the socket: the next bytes bring the next event.
+            if count < buffer.count, transport.session == nil, !peerFinished, !isGone { isReadable = false }
+          }
+          return outcome
+        }
+        switch outcome {
+        case .bytes(let count):
+          loop.counters.received.wrappingAdd(count, ordering: .relaxed)
+          return .bytes
+        case .end: return .end
+        case .failed: return .gone
+        case .wouldBlock: isReadable = false
+        }
+        continue
+      }
+      if isDraining, phase == .idle { return .drained }
+      if readDeadline <= loop.now { return .timeout }
+      precondition(reader == nil, "a connection has one reader at a time")
+      await withUnsafeContinuation { reader = $0 }
+    }
+  }
+
+  /// Writes everything, waiting for room: this is the back-pressure of answers.
+  func send(_ bytes: [UInt8]) async throws(WireError) {
+    var offset = 0
+    while offset < bytes.count {
+      if isGone { throw .peerGone }
+      if isWritable {
+        let outcome = bytes.withUnsafeBytes {
+          transport.write(UnsafeRawBufferPointer(rebasing: $0[offset...]))
+        }
+        switch outcome {
+        case .bytes(let count):
+          offset += count
+          loop.counters.sent.wrappingAdd(count, ordering: .relaxed)
+        case .wouldBlock: isWritable = false
+        case .end, .failed:
+          isGone = true
+          throw .peerGone
+        }
+        continue
+      }
+      writeDeadline = loop.now + limits.writeTime.nanoseconds
+      schedule(writeDeadline)
+      precondition(writer == nil, "a connection has one writer at a time")
+      await withUnsafeContinuation { writer = $0 }
+      if writeDeadline <= loop.now, !isWritable {
+        loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
+        isGone = true
+        task?.cancel()
+        throw .peerGone
+      }
+      writeDeadline = .max
+    }
+  }
+
+  // MARK: The Task
+
+  private func run() async {
+    if await handshake() {
+      while await turn() {}
+    }
+    phase = .closing
+    setReadDeadline(.max)
+    if let token { loop.remove(token, descriptor: transport.descriptor) }
+    token = nil
+    transport.close()
+    task = nil
+    onClose(id)
+  }
+
+  private func handshake() async -> Bool {
+    guard phase == .handshake else { return true }
+    setReadDeadline(loop.now + limits.headTime.nanoseconds)
+    while true {
+      switch transport.handshake() {
+      case .bytes:
+        phase = .idle
+        return true
+      case .end, .failed: return false
+      case .wouldBlock:
+        if isGone || isDraining || readDeadline <= loop.now { return false }
+        await withUnsafeContinuation { reader = $0 }
+      }
+    }
+  }
+
+  /// One request and its answer; false when the connection is to close.
+  private func turn() async -> Bool {
+    let head: HTTPRequestHead
+    do throws(WireError) {
+      guard let next = try await nextHead() else { return false }
+      head = next
+    } catch {
+      loop.counters.malformed.wrappingAdd(1, ordering: .relaxed)
+      await refuse(error)
+      return false
+    }
+    loop.counters.requests.wrappingAdd(1, ordering: .relaxed)
+    request += 1
+    bodyIsDone = head.framing == .length(0)
+    bodyFailure = nil
+    mustSendContinue = head.expectsContinue && !bodyIsDone
+    bodyBudget = limits.bodyTime.nanoseconds
+    bodyProgress = 0
+    setReadDeadline(.max)
+    phase = .handling
+    let source = ConnectionBody(connection: self, request: request)
+    let response = await handler.respond(
+      to: HTTPRequest(
+        head: head, body: HTTPBody(source: source, declaredLength: head.contentLength), peer: peer,
+        isSecure: transport.session != nil, connectionID: id))
+    if isGone { return false }
+    return await answer(response, to: head)
+  }
+
+  private func answer(_ response: HTTPResponse, to head: HTTPRequestHead) async -> Bool {
+    var isKept = head.isKeepAlive && !isDraining && mayGoOn
+    var output: [UInt8] = []
+    let next = ResponseEncoder.encode(
+      response, to: head, isKeepAlive: &isKept, date: loop.date, into: &output)
+    do throws(WireError) {
+      try await send(output)
+      if next != .complete, case .stream(let producer) = response.body {
+        let writer = ConnectionWriter(connection: self, request: request, isChunked: next == .chunked)
+        do {
+          try await producer(writer)
+        } catch {
+          // Without its last chunk the client sees the stream broken.
+          return false
+        }
+        if next == .chunked { try await send(ResponseEncoder.lastChunk) }
+      }
+    } catch {
+      return false
+    }
+    if !bodyIsDone, isKept { isKept = await skipBody() }
+    request += 1
+    phase = .idle
+    guard isKept else {
+      if !bodyIsDone || parser.bufferedCount > 0 { await linger() }
+      return false
+    }
+    return !isGone
+  }
+
+  /// Whether the unread rest of the body is small enough to be read past.
+  private var mayGoOn: Bool {
+    bodyIsDone || (bodyFailure == nil && !mustSendContinue && (parser.bodyRest ?? 0) <= limits.drainBytes)
+  }
+
+  /// The next head; nil when the connection ended quietly between requests.
+  private func nextHead() async throws(WireError) -> HTTPRequestHead? {
+    phase = .idle
+    var headStart: Int64?
+    var closesAt = loop.now + limits.idleTime.nanoseconds
+    while true {
+      switch try parser.next() {
+      case .head(let head): return head
+      case .body, .end: continue
+      case .needMore: break
+      }
+      if !parser.isIdle, headStart == nil {
+        headStart = loop.now
+        phase = .head
+        closesAt = loop.now + limits.headTime.nanoseconds
+      }
+      setReadDeadline(closesAt)
+      switch await fill() {
+      case .bytes: continue
+      case .end, .gone, .drained: return nil
+      case .timeout:
+        loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
+        if headStart == nil { return nil }
+        throw .headTimeout
+      }
+    }
+  }
+
+  private func refuse(_ error: WireError) async {
+    var isKept = false
+    var output: [UInt8] = []
+    _ = ResponseEncoder.encode(
+      handler.response(for: error), to: nil, isKeepAlive: &isKept, date: loop.date, into: &output)
+    do throws(WireError) {
+      try await send(output)
+    } catch {
+      return
+    }
+    await linger()
+  }
+
+  /// Reads past what the peer still sends, for a while: closing with unread bytes would reset the connection and could
+  /// take the answer with it (RFC 9112 §9.6).
+  private func linger() async {
+    phase = .closing
+    transport.finishWriting()
+    setReadDeadline(loop.now + min(limits.headTime.nanoseconds, 2_000_000_000))
+    // 64 reads are 4 MB.
+    for _ in 0..<64 {
+      guard case .bytes = await fill() else { return }
+    }
+  }
+}

@@ -1,0 +1,106 @@
+public import Digests
+public import Tensors
+
+/// The resident base: an encoder of the BERT family with packed projections and mapped word embeddings. Immutable.
+public final class Encoder: Sendable {
+  public let configuration: EncoderConfiguration
+  public let sites: [Site]
+  /// The checkpoint's digest.
+  public let digest: Digest
+  /// Elements of the checkpoint's tensors, its pooler and classifier included.
+  public let parameterCount: Int
+  /// Bytes that stay in memory: packed projections, biases, norms, positions, segments, pooler and classifier. Word
+  /// embeddings are the system's page cache and not counted.
+  public let residentBytes: Int
+  /// The checkpoint's own pooler (`pooler.dense`, followed by tanh), where it has one.
+  public let pooler: DenseWeights?
+  /// The checkpoint's own classifier, where it has one.
+  public let classifier: DenseWeights?
+  private let embeddings: Embeddings
+  private let blocks: [Block]
+
+  /// Packs the projections; the pages of the mapping that they came from are given back one by one.
+  /// - Throws: `.weights` when the file has changed since the checkpoint was opened.
+  public init(_ checkpoint: Checkpoint) throws(ModelError) {
+    configuration = checkpoint.configuration
+    sites = checkpoint.sites
+    digest = checkpoint.digest
+    parameterCount = checkpoint.parameterCount
+    embeddings = try Embeddings(checkpoint.configuration, checkpoint.weights)
+    var blocks: [Block] = []
+    for layer in 0..<checkpoint.configuration.layers {
+      let first = layer * SiteKind.allCases.count
+      let own = checkpoint.sites[first..<first + SiteKind.allCases.count]
+      blocks.append(try Block(layer: layer, own, checkpoint.configuration, checkpoint.weights))
+    }
+    self.blocks = blocks
+    pooler = try checkpoint.pooler()
+    classifier = try checkpoint.classifier()
+    let heads = [pooler, classifier].reduce(0) {
+      $0 + ($1.map { $0.weight.values.count + $0.bias.count } ?? 0) * MemoryLayout<Float>.stride
+    }
+    residentBytes =
+      blocks.reduce(0) { $0 + $1.residentBytes } + embeddings.residentBytes + heads
+  }
+
+  /// The hidden states of a batch. A sequence's bits do not depend on the sequences beside it.
+  ///
+  /// - Parameters:
+  ///   - batch: ids, segments and lengths inside the configuration's.
+  ///   - patch: adapters, nil for the bare base.
+  ///   - arena: besides the result, scratch of 5·T·D + max(T·I, n² of the longest sequence) floats is taken and given
+  ///     back.
+  /// - Returns: `[tokens, width]`, valid until the caller's scope ends.
+  public func forward(
+    _ batch: PackedBatch, patch: (any ProjectionPatch)?, arena: Arena
+  ) -> MatrixView {
+    let x = arena.matrix(batch.rows, configuration.hiddenSize)
+    embeddings.forward(batch, into: x)
+    for block in blocks { block.forward(x, batch: batch, patch: patch, dropout: nil, arena: arena) }
+    return x
+  }
+
+  /// The same hidden states bit for bit, except for `dropout`, with what `backward` needs from the lowest adapted
+  /// layer up.
+  ///
+  /// - Note: the arena keeps about 10·T·D + 2·T·I + heads·Σn² floats per recorded layer until the caller's scope ends.
+  public func forwardForTraining(
+    _ batch: PackedBatch, patch: any ProjectionPatch, dropout: DropoutMask?, arena: Arena
+  ) -> EncoderTape {
+    var x = arena.matrix(batch.rows, configuration.hiddenSize)
+    embeddings.forward(batch, into: x)
+    dropout?.apply(.embeddings, batch: batch, to: x)
+    let first = min(patch.lowestAdaptedLayer ?? blocks.count, blocks.count)
+    for block in blocks[..<first] {
+      block.forward(x, batch: batch, patch: patch, dropout: dropout, arena: arena)
+    }
+    var tapes: [Block.Tape] = []
+    for block in blocks[first...] {
+      let y = arena.matrix(x.rows, x.columns)
+      tapes.append(
+        block.forwardForTraining(x, batch: batch, patch: patch, dropout: dropout, arena: arena, into: y))
+      x = y
+    }
+    return EncoderTape(hidden: x, batch: batch, dropout: dropout, firstLayer: first, blocks: tapes)
+  }
+
+  /// Accumulates the gradients of the adapted sites inside the patch, from the top down to the lowest of them.
+  ///
+  /// - Parameters:
+  ///   - tape: of this encoder and of the same patch, its arena scope still open.
+  ///   - dHidden: gradient at `tape.hidden`, untouched.
+  public func backward(
+    _ tape: EncoderTape, dHidden: MatrixView, patch: any ProjectionPatch, arena: Arena
+  ) {
+    guard !tape.blocks.isEmpty else { return }
+    arena.scope {
+      let d = arena.matrix(dHidden.rows, dHidden.columns)
+      d.copy(from: dHidden)
+      for (offset, blockTape) in tape.blocks.enumerated().reversed() {
+        blocks[tape.firstLayer + offset].backward(
+          d, tape: blockTape, batch: tape.batch, patch: patch, dropout: tape.dropout,
+          isLowest: offset == 0, arena: arena)
+      }
+    }
+  }
+}

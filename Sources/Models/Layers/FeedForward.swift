@@ -1,0 +1,83 @@
+internal import Tensors
+
+/// The two projections of a block around its activation.
+///
+///     u = X·Wiᵀ + bi,  a = f(u),  Y = a·Woᵀ + bo               X, Y [T, D], u, a [T, I]
+///     da = dY·Wo,  du = da⊙f′(u),  dX += du·Wi                  backward
+struct FeedForward: Sendable {
+  let intermediate: Projection
+  let output: Projection
+  private let activation: Elementwise.Activation
+
+  /// What backward needs.
+  struct Tape {
+    let preactivation: MatrixView
+    let activated: MatrixView
+  }
+
+  init(
+    _ sites: ArraySlice<Site>, activation: EncoderActivation, _ weights: WeightMap
+  ) throws(ModelError) {
+    intermediate = try Projection(sites[sites.startIndex + 4], weights)
+    output = try Projection(sites[sites.startIndex + 5], weights)
+    self.activation =
+      switch activation {
+      case .gelu: .gelu
+      case .geluTanh: .geluTanh
+      case .relu: .relu
+      }
+  }
+
+  var residentBytes: Int { intermediate.residentBytes + output.residentBytes }
+
+  private func project(
+    _ projection: Projection, _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena,
+    into y: MatrixView
+  ) {
+    let site = projection.site.index
+    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: x, arena: arena) }
+    projection.forward(x, patch: patch, arena: arena, into: y)
+  }
+
+  /// Overwrites `y`, before the residual sum. Scratch: T·I.
+  func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
+    arena.scope {
+      let u = arena.matrix(x.rows, intermediate.site.outputs)
+      arena.scope { project(intermediate, x, patch: patch, arena: arena, into: u) }
+      Elementwise.activate(activation, u, into: u)
+      arena.scope { project(output, u, patch: patch, arena: arena, into: y) }
+    }
+  }
+
+  /// The same as `forward`, keeping what backward needs; memory comes from `arena` and stays.
+  func forwardForTraining(
+    _ x: MatrixView, patch: any ProjectionPatch, arena: Arena, into y: MatrixView
+  ) -> Tape {
+    let tape = Tape(
+      preactivation: arena.matrix(x.rows, intermediate.site.outputs),
+      activated: arena.matrix(x.rows, intermediate.site.outputs))
+    project(intermediate, x, patch: patch, arena: arena, into: tape.preactivation)
+    Elementwise.activate(activation, tape.preactivation, into: tape.activated)
+    project(output, tape.activated, patch: patch, arena: arena, into: y)
+    return tape
+  }
+
+  /// Adds to `dX`, the gradient at X. `dX` nil: only the gradients of adapted sites are wanted.
+  func backward(
+    _ dY: MatrixView, input x: MatrixView, tape: Tape, patch: any ProjectionPatch, arena: Arena,
+    into dX: MatrixView?
+  ) {
+    guard dX != nil || patch.adapts(intermediate.site.index) else {
+      output.backward(
+        dY, input: tape.activated, patch: patch, arena: arena, accumulate: false, into: nil)
+      return
+    }
+    arena.scope {
+      let dU = arena.matrix(x.rows, intermediate.site.outputs)
+      output.backward(
+        dY, input: tape.activated, patch: patch, arena: arena, accumulate: false, into: dU)
+      Elementwise.activateBackward(activation, dU, saved: tape.preactivation, into: dU)
+      intermediate.backward(dU, input: x, patch: patch, arena: arena, accumulate: true, into: dX)
+    }
+  }
+}
