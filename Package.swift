@@ -101,5 +101,6 @@ let package = Package(
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
     tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
+    tests("SchedulingTests", ["Scheduling"]),
   ]
 )
