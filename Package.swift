@@ -100,5 +100,12 @@ let package = Package(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
     tests("ArchitectureTests", []),
+    tests(
+      "APITests",
+      [
+        "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    tests("ContractTests", ["API"]),
   ]
 )
