@@ -99,6 +99,7 @@ let package = Package(
     tests(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
     tests(
       "APITests",
