@@ -108,5 +108,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     tests("ContractTests", ["API"]),
+    tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
+    tests("SchedulingTests", ["Scheduling"]),
   ]
 )
