@@ -1,6 +1,5 @@
-import Tokenizers
-
-// Built by script: swiftc -O -parse-as-library -sanitize=fuzzer,address, with the sources of Tokenizers as a module.
+// modules: Tokenizers
+// Compiled with the module's own sources by Deploy/scripts/long-test.sh.
 
 /// A `tokenizer.json`, a zero byte, a text, a zero byte, a second text. What the file gives must be in range.
 ///
