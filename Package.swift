@@ -75,7 +75,11 @@ let package = Package(
     module("HTTPServer", ["HTTPWire", "COpenSSL", "CSystem"]),
     module("HTTPClient", ["HTTPWire", "COpenSSL", "CSystem"]),
     module(
-      "API", ["Serving", "HTTPWire", "Digests", .product(name: "Logging", package: "swift-log")]),
+      "API",
+      [
+        "Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     .executableTarget(
       name: "corad",
       dependencies: [
@@ -93,10 +97,21 @@ let package = Package(
     tests("HTTPClientTests", ["HTTPClient", "HTTPServer", "HTTPWire"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
+    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
     tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
     tests(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
+    tests(
+      "APITests",
+      [
+        "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    tests("ContractTests", ["API"]),
+    tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
+    tests("SchedulingTests", ["Scheduling"]),
   ]
 )

@@ -35,6 +35,11 @@ public struct SubspaceSite: Sendable, Equatable {
   /// Singular values at or below it are rounding; their columns were not kept.
   public let noiseFloor: Double
 
+  /// Width of the site's output.
+  public var outputs: Int { basis.rows }
+  /// Columns kept.
+  public var rank: Int { basis.columns }
+
   public init(basis: Matrix, singularValues: [Double], energyKept: Double, noiseFloor: Double) {
     self.basis = basis
     self.singularValues = singularValues.map { Double(Float($0)) }

@@ -52,6 +52,9 @@ public final class Checkpoint: Sendable {
     self.digest = digest ?? Self.digest(of: weights.file, config)
   }
 
+  /// The tensors' element type by its name in the file, such as `F32`.
+  public var elementTypeName: String { elementType.rawValue }
+
   /// Elements of all tensors that the model has, the checkpoint's own pooler and classifier included.
   public var parameterCount: Int { weights.parameterCount(configuration, sites) }
 

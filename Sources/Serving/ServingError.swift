@@ -1,5 +1,3 @@
-public import Adapters
-
 /// One refused field of a request.
 public struct FieldError: Sendable, Equatable {
   /// JSON pointer into the request's body (RFC 6901), or the name of a query parameter.

@@ -61,6 +61,8 @@ public struct InferenceAnswer: Sendable {
   /// nil for the bare base.
   public let version: Int?
   public let subspace: String?
+  /// What the scores of the prediction stand for, in their order.
+  public let labels: [String]
   public let prediction: Prediction
   public let tokens: Int
   public let truncated: Bool

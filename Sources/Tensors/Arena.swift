@@ -1,5 +1,6 @@
 /// One lane's scratch memory: a bump allocator. Memory is 64-byte aligned and uninitialised; it is given
-/// back when the enclosing `scope` ends and kept for the next one. One thread at a time.
+/// back when the enclosing `scope` ends and kept for the next one. One thread at a time. Its owner keeps it
+/// by name for as long as its views are in use.
 public final class Arena {
   private struct Block {
     let memory: UnsafeMutableRawPointer

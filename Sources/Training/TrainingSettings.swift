@@ -23,8 +23,8 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var rank: Int = 8
   /// s = alpha / rank.
   public var alpha: Float = 16
-  /// SiteKind by raw value, so that the settings are plain JSON.
-  private var siteNames: [String] = [SiteKind.query.rawValue, SiteKind.value.rawValue]
+  /// The sites to adapt, in every layer; none trains the head alone.
+  public var sites: [SiteKind] = [.query, .value]
   public var epochs: Int = 3
   /// Rows of one optimiser step.
   public var batchSize: Int = 32
@@ -41,7 +41,7 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var weightDecay: Float = 0
   /// The gradient's global norm at most; 0 is off.
   public var clipNorm: Float = 1
-  /// Share dropped of hidden rows and of the head's features while training, 0 ..< 1.
+  /// Share of the encoder's hidden values dropped while training, 0 ..< 1.
   public var dropout: Float = 0
   /// Tokens of one text at most, special ones included.
   public var maxLength: Int = 128
@@ -52,12 +52,6 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var headDense: HeadDense = .none
   /// Embedding: similarities are divided by it.
   public var temperature: Float = 0.05
-
-  /// The sites to adapt, in every layer; none trains the head alone.
-  public var sites: [SiteKind] {
-    get { siteNames.compactMap(SiteKind.init(rawValue:)) }
-    set { siteNames = newValue.map(\.rawValue) }
-  }
 
   public init(kind: TaskKind, method: String, learningRate: Float, headLearningRate: Float) {
     self.kind = kind
@@ -96,8 +90,8 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
     guard clipNorm.isFinite, clipNorm >= 0 else {
       throw .setting(name: "clip_norm", reason: "is \(clipNorm), must be finite and at least 0")
     }
-    guard Set(siteNames).count == siteNames.count, sites.count == siteNames.count else {
-      throw .setting(name: "sites", reason: "holds an unknown name or one twice")
+    guard Set(sites).count == sites.count else {
+      throw .setting(name: "sites", reason: "names a site twice")
     }
   }
 

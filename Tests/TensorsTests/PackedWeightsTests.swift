@@ -67,8 +67,8 @@ private let ranks = [1, 4, 8, 16, 33]
   func rowsKeepTheirBits(_ outputs: Int, _ inputs: Int) {
     var random = RandomSource(seed: 3, stream: UInt64(outputs))
     let rows = 133
-    let packed = PackedWeights(Matrix(Field(outputs, inputs, random: &random).view))
-    let columns = PackedWeights(Matrix(Field(outputs, 16, random: &random).view))
+    let packed = PackedWeights(Matrix(randomly: outputs, inputs, &random))
+    let columns = PackedWeights(Matrix(randomly: outputs, 16, &random))
     let x = Field(rows, inputs, random: &random)
     let z = Field(rows, 8, random: &random)
     let dY = Field(rows, outputs, random: &random)
@@ -94,8 +94,8 @@ private let ranks = [1, 4, 8, 16, 33]
 
   @Test func zeroCoefficientsLeaveTheBaseAlone() {
     var random = RandomSource(seed: 4)
-    let packed = PackedWeights(Matrix(Field(60, 384, random: &random).view))
-    let columns = PackedWeights(Matrix(Field(60, 16, random: &random).view))
+    let packed = PackedWeights(Matrix(randomly: 60, 384, &random))
+    let columns = PackedWeights(Matrix(randomly: 60, 16, &random))
     let x = Field(7, 384, random: &random)
     let z = Field(7, 16)
     let (bare, adapted) = (Field(7, 60), Field(7, 60))
@@ -111,7 +111,8 @@ private let ranks = [1, 4, 8, 16, 33]
   @Test func refusesAnotherShape() async {
     await #expect(processExitsWith: .failure) {
       let packed = PackedWeights(Matrix(zeros: 4, 4))
-      let x = Arena().matrix(1, 5)
+      let arena = Arena()
+      let x = arena.matrix(1, 5)
       packed.multiply(x, bias: nil, extra: nil, accumulate: false, into: x)
     }
   }

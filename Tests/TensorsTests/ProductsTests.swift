@@ -50,13 +50,15 @@ private let shapes = [
 
   @Test func anEmptyReductionIsZero() {
     let c = Field(3, 20) { _, _ in 7 }
-    Products.nt(Field(3, 0).view, Field(20, 0).view, into: c.view)
+    let (a, b) = (Field(3, 0), Field(20, 0))
+    Products.nt(a.view, b.view, into: c.view)
     #expect(c.distance(from: [Double](repeating: 0, count: 60)) == 0)
   }
 
   @Test func refusesAnotherShape() async {
     await #expect(processExitsWith: .failure) {
-      let x = Arena().matrix(2, 5)
+      let arena = Arena()
+      let x = arena.matrix(2, 5)
       Products.nn(x, x, into: x)
     }
   }

@@ -25,6 +25,7 @@ enum Twin {
 }
 
 /// A matrix in memory of its own with a stride larger than its columns; the gaps and the end are guarded.
+/// Bind it to a name: a temporary is gone before its view is used.
 final class Field {
   static let guardValue: Float = 12345.5
   let view: MatrixView
@@ -72,5 +73,13 @@ final class Field {
 
   var bits: [[UInt32]] {
     (0..<view.rows).map { row in (0..<view.columns).map { view[row, $0].bitPattern } }
+  }
+}
+
+extension Matrix {
+  /// Values in -1..<1.
+  init(randomly rows: Int, _ columns: Int, _ random: inout RandomSource) {
+    let values = (0..<rows * columns).map { _ in random.uniform() * 2 - 1 }
+    self.init(rows: rows, columns: columns, values: values)
   }
 }

@@ -97,14 +97,16 @@ struct Block: Sendable {
     }
   }
 
-  /// The gradient at a function's output: a copy, because d itself goes on along the residual.
+  /// The gradient at a function's output: d itself, or a copy under the mask. Both functions read it to the end before
+  /// they add to d.
   private func dropped(
     _ d: MatrixView, _ place: DropoutMask.Place, _ batch: PackedBatch, _ dropout: DropoutMask?,
     _ arena: Arena
   ) -> MatrixView {
+    guard let dropout else { return d }
     let copy = arena.matrix(d.rows, d.columns)
     copy.copy(from: d)
-    dropout?.apply(place, batch: batch, to: copy)
+    dropout.apply(place, batch: batch, to: copy)
     return copy
   }
 }

@@ -17,6 +17,18 @@ public enum TrainingExample: Sendable, Equatable, Codable {
   }
 }
 
+extension TrainingExample {
+  /// What an answer is asked of: the text with its second segment, or the anchor.
+  public var texts: (text: String, pair: String?) {
+    switch self {
+    case .classification(let text, let pair, _, _), .multilabel(let text, let pair, _, _),
+      .regression(let text, let pair, _, _):
+      (text, pair)
+    case .embedding(let anchor, _, _): (anchor, nil)
+    }
+  }
+}
+
 /// A label keyed by its bytes: `String ==` would merge canonical equivalents.
 struct LabelKey: Hashable, Comparable {
   let bytes: [UInt8]

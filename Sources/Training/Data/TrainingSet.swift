@@ -41,6 +41,8 @@ public struct TrainingSet: Sendable {
   /// Of everything that a run's bytes depend on.
   let fingerprint: UInt64
 
+  /// Which of the examples are kept for validation, ascending.
+  public var validationExamples: [Int] { validation }
   public var trainCount: Int { train.count }
   public var validationCount: Int { validation.count }
   /// Tokens of all rows.
@@ -64,6 +66,16 @@ public struct TrainingSet: Sendable {
       let encoding = tokenizer.encode(text, pair: pair, limit: maxLength)
       return (encoding.ids, encoding.typeIDs, encoding.isTruncated)
     }
+  }
+
+  /// What can be refused before anything is tokenised: too few rows, too few or other labels, a row that is wrong.
+  public static func check(
+    _ examples: [TrainingExample], kind: TaskKind, labels: [String]? = nil
+  ) throws(TrainingError) {
+    guard examples.count >= minimumRows else { throw .tooFewRows(needed: minimumRows, given: examples.count) }
+    let labels = try LabelSet(examples, kind: kind, expected: labels)
+    var builder = Builder { _, _ in ([0], [0], false) }
+    for (index, example) in examples.enumerated() { _ = try builder.row(example, index, kind: kind, labels) }
   }
 
   /// The same with another way to get tokens.

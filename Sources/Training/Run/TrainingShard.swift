@@ -95,7 +95,7 @@ extension TrainingRun {
       }
       let patch = TrainingPatch(context, gradients: base)
       let adapts = patch.lowestAdaptedLayer != nil
-      let dropout = Dropout.mask(context, rows: shard.rows)
+      let dropout = DropoutMask.mask(context, rows: shard.rows)
       let tape =
         adapts || dropout != nil
         ? context.encoder.forwardForTraining(batch, patch: patch, dropout: dropout, arena: arena) : nil
@@ -117,7 +117,14 @@ extension TrainingRun {
   }
 }
 
-/// Masks of a step: a function of seed, step and row, so that the same row gets the same mask whatever its shard.
-enum Dropout {
-  static func mask(_ context: StepContext, rows: [Int]) -> DropoutMask? { nil }
+extension DropoutMask {
+  /// The mask of a step: a function of seed, step and text, so that the same text gets the same mask whatever its shard.
+  static func mask(_ context: StepContext, rows: [Int]) -> DropoutMask? {
+    guard context.settings.dropout > 0 else { return nil }
+    var random = RandomSource(seed: context.settings.seed, stream: stream + UInt64(context.step))
+    let keys = rows.flatMap { context.set.rows[$0].texts.map { UInt64($0.lowerBound) } }
+    return DropoutMask(rate: context.settings.dropout, seed: random.next(), sequenceKeys: keys)
+  }
+
+  private static let stream: UInt64 = 0x5eed_1000_0000
 }

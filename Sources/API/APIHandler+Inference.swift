@@ -1,0 +1,81 @@
+internal import Adapters
+internal import HTTPWire
+internal import Serving
+
+extension APIHandler {
+  /// Bytes of a body above which decoding leaves the connection's loop.
+  static let inlineBytes = 32 << 10
+
+  func inferAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    let task = call.parameters[0]
+    guard let format = MediaTypes.best(of: [MediaTypes.json, MediaTypes.octets], for: call.head) else {
+      throw Self.notAcceptable([MediaTypes.json, MediaTypes.octets])
+    }
+    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let (value, bytes) = try await call.json(limitBytes: configuration.inferenceBodyBytes)
+    let body = try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
+      try InferenceBody(value)
+    }
+    guard Names.isValid(task) else { throw Problem(.notFound(.task, id: task)) }
+    let result = try await serving { () throws(ServingError) in
+      try await node.infer(
+        task: task, inputs: body.inputs, options: body.options, timeoutMilliseconds: timeout,
+        principal: call.principal)
+    }
+    return try await offLoop(if: result.isLarge) { () throws(Problem) in
+      format == MediaTypes.octets
+        ? InferenceAnswers.raw(result)
+        : .json(
+          InferenceAnswers.json(result, task: task, topK: body.options.topK, encoding: body.encoding))
+    }
+  }
+
+  func infer(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    guard MediaTypes.best(of: [MediaTypes.json], for: call.head) != nil else {
+      throw Self.notAcceptable([MediaTypes.json])
+    }
+    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let (value, bytes) = try await call.json(limitBytes: configuration.inferenceBodyBytes)
+    let body = try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
+      try BatchInferenceBody(value)
+    }
+    let result = try await serving { () throws(ServingError) in
+      try await node.infer(items: body.items, timeoutMilliseconds: timeout, principal: call.principal)
+    }
+    return try await offLoop(if: result.isLarge) { () throws(Problem) in
+      .json(InferenceAnswers.json(result, items: body.items, encoding: body.encoding))
+    }
+  }
+
+  private static func notAcceptable(_ supported: [String]) -> Problem {
+    Problem(.notAcceptable, nil, [("supported", .texts(supported))])
+  }
+}
+
+extension InferenceResult {
+  /// Whether writing it takes long for a loop.
+  fileprivate var isLarge: Bool {
+    guard let first = answers.first, case .embedding(let vector) = first.prediction else {
+      return answers.count > 256
+    }
+    return vector.count * answers.count > 4_096
+  }
+}
+
+/// Runs long pure work away from the connection's loop.
+func offLoop<Value: Sendable>(
+  if isLong: Bool, _ work: @escaping @Sendable () throws(Problem) -> Value
+) async throws(Problem) -> Value {
+  guard isLong else { return try work() }
+  return try await withTaskExecutorPreference(globalConcurrentExecutor) { () async throws(Problem) -> Value in
+    try await concurrently(work)
+  }
+}
+
+@concurrent private func concurrently<Value: Sendable>(
+  _ work: @Sendable () throws(Problem) -> Value
+) async throws(Problem) -> Value {
+  try work()
+}

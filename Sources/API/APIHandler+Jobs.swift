@@ -1,0 +1,87 @@
+internal import Adapters
+internal import Digests
+internal import HTTPWire
+internal import Serving
+
+extension APIHandler {
+  func train(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    let key = try TrainingBody.idempotencyKey(call.head)
+    let (value, bytes) = try await call.json(limitBytes: configuration.trainingBodyBytes)
+    var kind: TaskKind?
+    if let id = TrainingBody.dataset(value) {
+      kind = try await serving { () throws(ServingError) in try await node.dataset(id) }.kind
+    }
+    let request = try await offLoop(if: bytes.count > Self.inlineBytes) { [kind] () throws(Problem) in
+      try TrainingBody.request(
+        value, datasetKind: kind, idempotencyKey: key, digest: Digest.sha256(of: bytes))
+    }
+    let job = try await serving { () throws(ServingError) in
+      try await node.train(request, principal: call.principal)
+    }
+    return accepted(job)
+  }
+
+  func createSubspace(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    let request = try SubspaceBody.request(try await call.json(limitBytes: Limits.smallBodyBytes).value)
+    let job = try await serving { () throws(ServingError) in
+      try await node.makeSubspace(request, principal: call.principal)
+    }
+    return accepted(job)
+  }
+
+  private func accepted(_ job: JobSummary) -> HTTPResponse {
+    .json(status: 202, fields: [location("/jobs/\(job.id)")]) { $0.job(job) }
+  }
+
+  func listSubspaces(_ call: Call) async throws(Problem) -> HTTPResponse {
+    let (limit, after) = try call.page()
+    let page = try await serving { () throws(ServingError) in
+      try await node.subspaces(after: after, limit: limit)
+    }
+    return .json(JSONWriter.page(page) { $0.subspace($1, withSites: false) })
+  }
+
+  func getSubspace(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    let subspace = try await serving { () throws(ServingError) in
+      try await node.subspace(call.parameters[0])
+    }
+    return .json { $0.subspace(subspace, withSites: true) }
+  }
+
+  func listJobs(_ call: Call) async throws(Problem) -> HTTPResponse {
+    let errors = FieldCollector()
+    let query = call.query(["limit", "after", "state", "task"], errors)
+    let limit = query.integer("limit", in: Limits.page) ?? Limits.pageDefault
+    let after = query.string("after")
+    let state = query.choice("state", JobState.self)
+    let task = query.name("task")
+    try errors.check()
+    let page = try await serving { () throws(ServingError) in
+      try await node.jobs(state: state, task: task, after: after, limit: limit)
+    }
+    return .json(JSONWriter.page(page) { $0.job($1) })
+  }
+
+  func getJob(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    let job = try await serving { () throws(ServingError) in try await node.job(call.parameters[0]) }
+    return .json { $0.job(job) }
+  }
+
+  func moveJob(_ call: Call) async throws(Problem) -> HTTPResponse {
+    try call.noQuery()
+    try await call.noBody()
+    let id = call.parameters[0]
+    let job = try await serving { () throws(ServingError) in
+      switch call.operation {
+      case .cancelJob: try await node.cancel(job: id)
+      case .pauseJob: try await node.pause(job: id)
+      default: try await node.resume(job: id)
+      }
+    }
+    return .json { $0.job(job) }
+  }
+}

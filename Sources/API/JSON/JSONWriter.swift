@@ -1,0 +1,140 @@
+/// Writes JSON text straight into bytes. Commas are its own; names and order are the caller's.
+public struct JSONWriter {
+  public private(set) var bytes: [UInt8] = []
+  private var needsComma = false
+
+  public init(reserving capacity: Int = 256) { bytes.reserveCapacity(capacity) }
+
+  /// One object as a whole text.
+  public static func object(_ body: (inout JSONWriter) -> Void) -> [UInt8] {
+    var writer = JSONWriter()
+    writer.object(body)
+    return writer.bytes
+  }
+
+  public mutating func object(_ body: (inout JSONWriter) -> Void) {
+    open(UInt8(ascii: "{"))
+    body(&self)
+    close(UInt8(ascii: "}"))
+  }
+
+  public mutating func array<Element>(
+    _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
+  ) {
+    open(UInt8(ascii: "["))
+    for element in elements { body(&self, element) }
+    close(UInt8(ascii: "]"))
+  }
+
+  public mutating func name(_ name: String) {
+    separate()
+    quote(name)
+    bytes.append(UInt8(ascii: ":"))
+    needsComma = false
+  }
+
+  public mutating func value(_ text: String) {
+    separate()
+    quote(text)
+    needsComma = true
+  }
+
+  public mutating func value(_ number: Int) { word(number.description) }
+  public mutating func value(_ flag: Bool) { word(flag ? "true" : "false") }
+  public mutating func null() { word("null") }
+
+  /// The shortest digits that read back as the same double; `null` where it is not finite.
+  public mutating func value(_ number: Double) { word(number.isFinite ? number.description : "null") }
+
+  /// The shortest digits that read back as the same float32; `null` where it is not finite.
+  public mutating func value(_ number: Float) { word(number.isFinite ? number.description : "null") }
+
+  /// The floats as an array.
+  public mutating func floats(_ numbers: [Float]) {
+    open(UInt8(ascii: "["))
+    bytes.reserveCapacity(bytes.count + numbers.count * 13)
+    for number in numbers { value(number) }
+    close(UInt8(ascii: "]"))
+  }
+
+  /// Text that is JSON already.
+  public mutating func raw(_ json: String) { word(json) }
+
+  private mutating func word(_ text: String) {
+    separate()
+    bytes.append(contentsOf: text.utf8)
+    needsComma = true
+  }
+
+  private mutating func open(_ byte: UInt8) {
+    separate()
+    bytes.append(byte)
+    needsComma = false
+  }
+
+  private mutating func close(_ byte: UInt8) {
+    bytes.append(byte)
+    needsComma = true
+  }
+
+  private mutating func separate() {
+    if needsComma { bytes.append(UInt8(ascii: ",")) }
+  }
+
+  private mutating func quote(_ text: String) {
+    bytes.append(UInt8(ascii: "\""))
+    for byte in text.utf8 {
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+        bytes.append(UInt8(ascii: "\\"))
+        bytes.append(byte)
+      case 0x0a: bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "n")])
+      case ..<0x20:
+        bytes.append(contentsOf: "\\u00".utf8)
+        for digit in [byte >> 4, byte & 15] {
+          bytes.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+        }
+      default: bytes.append(byte)
+      }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}
+
+extension JSONWriter {
+  /// A member; nil is written as `null`.
+  public mutating func member(_ name: String, _ text: String?) {
+    self.name(name)
+    if let text { value(text) } else { null() }
+  }
+
+  public mutating func member(_ name: String, _ number: Int?) {
+    self.name(name)
+    if let number { value(number) } else { null() }
+  }
+
+  public mutating func member(_ name: String, _ number: Double?) {
+    self.name(name)
+    if let number { value(number) } else { null() }
+  }
+
+  public mutating func member(_ name: String, _ number: Float) {
+    self.name(name)
+    value(number)
+  }
+
+  public mutating func member(_ name: String, _ flag: Bool) {
+    self.name(name)
+    value(flag)
+  }
+
+  public mutating func member(_ name: String, _ texts: [String]) {
+    self.name(name)
+    array(texts) { $0.value($1) }
+  }
+
+  public mutating func member(_ name: String, raw json: String?) {
+    self.name(name)
+    raw(json ?? "null")
+  }
+}

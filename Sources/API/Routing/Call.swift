@@ -1,0 +1,97 @@
+internal import Digests
+internal import HTTPWire
+internal import Serving
+
+/// One request after routing: who asks for what.
+struct Call: Sendable {
+  let request: HTTPRequest
+  let operation: Endpoint
+  /// The path's parameters in order.
+  let parameters: [String]
+  let principal: Principal
+  let requestID: String
+
+  var head: HTTPRequestHead { request.head }
+
+  /// The version in the path.
+  func version() throws(Problem) -> Int {
+    let text = parameters[1]
+    guard text.utf8.allSatisfy(isDigit), let version = Int(text), Limits.version.contains(version) else {
+      throw Problem(.notFound(.version, id: text))
+    }
+    return version
+  }
+
+  /// The query's items; an unknown name or one given twice is refused.
+  func query(_ allowed: [String], _ errors: FieldCollector) -> QueryDecoder {
+    QueryDecoder(head.query, allowed: allowed, errors: errors)
+  }
+
+  /// The body as JSON.
+  func json(limitBytes: Int) async throws(Problem) -> (value: JSONValue, bytes: [UInt8]) {
+    guard MediaTypes.ofBody(head) == MediaTypes.json else {
+      throw Problem(
+        .unsupportedMediaType, "The body must be JSON.", [("supported", .texts([MediaTypes.json]))])
+    }
+    let bytes = try await collect(limitBytes: limitBytes)
+    return (try Call.parse(bytes), bytes)
+  }
+
+  /// Refuses a body with anything in it, for operations that need none.
+  func noBody() async throws(Problem) {
+    let bytes = try await collect(limitBytes: Limits.smallBodyBytes)
+    if bytes.isEmpty { return }
+    let errors = FieldCollector()
+    _ = ObjectDecoder(try Call.parse(bytes), pointer: "", allowed: [], errors: errors)
+    try errors.check()
+  }
+
+  private func collect(limitBytes: Int) async throws(Problem) -> [UInt8] {
+    do throws(WireError) {
+      return try await request.body.collect(limitBytes: limitBytes)
+    } catch {
+      throw Problem(error)
+    }
+  }
+
+  static func parse(_ bytes: [UInt8]) throws(Problem) -> JSONValue {
+    do throws(JSONError) {
+      return try JSONReader.read(bytes)
+    } catch {
+      throw Problem(error)
+    }
+  }
+
+  /// X-Request-Timeout in milliseconds, at most `bound`.
+  func timeoutMilliseconds(bound: Int) throws(Problem) -> Int? {
+    guard head.fields.contains("x-request-timeout") else { return nil }
+    let text = head.fields.single("x-request-timeout") ?? ""
+    let isNumber = !text.isEmpty && text.utf8.count < 16 && text.utf8.allSatisfy(isDigit)
+    guard isNumber, let milliseconds = Int(text), milliseconds > 0 else {
+      throw Problem(
+        .validation([
+          FieldError("X-Request-Timeout", "must be a number of milliseconds", allowed: "1 or more")
+        ]))
+    }
+    return min(milliseconds, bound)
+  }
+}
+
+func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
+
+/// X-Request-Id: the client's own where it is short and plain, else one of ours.
+enum RequestID {
+  static let longest = 128
+
+  static func of(_ head: HTTPRequestHead) -> String {
+    if let given = head.fields.single("x-request-id"), isValid(given) { return given }
+    return make()
+  }
+
+  static func make() -> String { Digest.hex(RandomBytes.make(count: 16)) }
+
+  static func isValid(_ id: String) -> Bool {
+    guard !id.isEmpty, id.utf8.count <= longest else { return false }
+    return id.utf8.allSatisfy { Names.isLetterOrDigit($0) || "._-:+/=@".utf8.contains($0) }
+  }
+}

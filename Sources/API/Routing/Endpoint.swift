@@ -1,0 +1,48 @@
+/// Every operation; the raw value is its `operationId` in `openapi.yaml`.
+enum Endpoint: String, CaseIterable, Sendable {
+  case getLivez, getReadyz, getMetrics, getContract, getBase
+  case listSubspaces, createSubspace, getSubspace
+  case listAdapters, getAdapter, deleteAdapter, getAdapterVersion, deleteAdapterVersion
+  case inferAdapter, activateAdapter, rollbackAdapter
+  case infer
+  case listDatasets, createDataset, getDataset, deleteDataset
+  case train
+  case listJobs, getJob, getJobEvents, cancelJob, pauseJob, resumeJob
+
+  /// Method and path, as the contract writes them.
+  var route: (method: String, path: String) {
+    switch self {
+    case .getLivez: ("GET", "/livez")
+    case .getReadyz: ("GET", "/readyz")
+    case .getMetrics: ("GET", "/metrics")
+    case .getContract: ("GET", "/openapi.yaml")
+    case .getBase: ("GET", "/base")
+    case .listSubspaces: ("GET", "/subspaces")
+    case .createSubspace: ("POST", "/subspaces")
+    case .getSubspace: ("GET", "/subspaces/{id}")
+    case .listAdapters: ("GET", "/adapters")
+    case .getAdapter: ("GET", "/adapters/{task}")
+    case .deleteAdapter: ("DELETE", "/adapters/{task}")
+    case .getAdapterVersion: ("GET", "/adapters/{task}/versions/{version}")
+    case .deleteAdapterVersion: ("DELETE", "/adapters/{task}/versions/{version}")
+    case .inferAdapter: ("POST", "/adapters/{task}/infer")
+    case .activateAdapter: ("POST", "/adapters/{task}/activate")
+    case .rollbackAdapter: ("POST", "/adapters/{task}/rollback")
+    case .infer: ("POST", "/infer")
+    case .listDatasets: ("GET", "/datasets")
+    case .createDataset: ("POST", "/datasets")
+    case .getDataset: ("GET", "/datasets/{id}")
+    case .deleteDataset: ("DELETE", "/datasets/{id}")
+    case .train: ("POST", "/train")
+    case .listJobs: ("GET", "/jobs")
+    case .getJob: ("GET", "/jobs/{id}")
+    case .getJobEvents: ("GET", "/jobs/{id}/events")
+    case .cancelJob: ("POST", "/jobs/{id}/cancel")
+    case .pauseJob: ("POST", "/jobs/{id}/pause")
+    case .resumeJob: ("POST", "/jobs/{id}/resume")
+    }
+  }
+
+  /// Probes answer without a key.
+  var needsKey: Bool { self != .getLivez && self != .getReadyz }
+}

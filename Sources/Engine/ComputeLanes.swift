@@ -1,0 +1,135 @@
+internal import Foundation
+internal import Synchronization
+public import Tensors
+
+/// What goes first when a lane becomes free.
+public enum LanePriority: Sendable {
+  /// Before every training micro-step.
+  case inference
+  case training
+}
+
+/// Threads that compute, each with scratch of its own: the only callers of kernels. They block while idle and never
+/// spin, so a busy neighbour on the machine costs its share and no more.
+///
+/// Work is small (a batch, or a training shard of at most `TrainingRun.shardTokens` tokens), runs to its end, and
+/// inference goes first: a request waits for at most one shard a lane.
+public final class ComputeLanes: Sendable {
+  private typealias Work = @Sendable (Arena) -> Void
+
+  private struct Queues {
+    var inference: [Work] = []
+    var training: [Work] = []
+    /// Work before these indices has been taken.
+    var inferenceHead = 0
+    var trainingHead = 0
+    var isStopped = false
+
+    mutating func next() -> Work? {
+      if let work = Self.take(&inference, &inferenceHead) { return work }
+      return Self.take(&training, &trainingHead)
+    }
+
+    private static func take(_ list: inout [Work], _ head: inout Int) -> Work? {
+      guard head < list.count else { return nil }
+      defer {
+        head += 1
+        if head == list.count {
+          list.removeAll(keepingCapacity: true)
+          head = 0
+        }
+      }
+      return list[head]
+    }
+  }
+
+  /// Lanes that compute at the same time.
+  public let count: Int
+  private let queues = Mutex(Queues())
+  private let ready = DispatchSemaphore(value: 0)
+
+  /// - Parameter count: 0 takes one lane per core.
+  public init(count: Int = 0) {
+    self.count = count > 0 ? count : max(1, ProcessInfo.processInfo.activeProcessorCount)
+    BLAS.useOneThread()
+    for index in 0..<self.count {
+      let thread = Thread { [self] in loop() }
+      thread.name = "lane-\(index)"
+      thread.stackSize = 4 << 20
+      thread.start()
+    }
+  }
+
+  /// Runs `body` on a lane; `arena` is empty again when it returns.
+  public func run<R: Sendable>(
+    _ priority: LanePriority, _ body: @escaping @Sendable (Arena) -> R
+  ) async -> R {
+    await withCheckedContinuation { continuation in
+      enqueue(priority, [{ arena in continuation.resume(returning: arena.scope { body(arena) }) }])
+    }
+  }
+
+  /// Runs `body` for every item on the lanes; the results are in the items' order.
+  public func map<Item: Sendable, R: Sendable>(
+    _ priority: LanePriority, _ items: [Item], _ body: @escaping @Sendable (Item, Arena) -> R
+  ) async -> [R] {
+    guard !items.isEmpty else { return [] }
+    let gathered = Gathered<R>(count: items.count)
+    return await withCheckedContinuation { continuation in
+      enqueue(
+        priority,
+        items.enumerated().map { index, item in
+          { arena in
+            let result = arena.scope { body(item, arena) }
+            if let all = gathered.put(result, at: index) { continuation.resume(returning: all) }
+          }
+        })
+    }
+  }
+
+  /// Lets the threads end after the work that is queued. Later work is never run.
+  public func stop() {
+    queues.withLock { $0.isStopped = true }
+    for _ in 0..<count { ready.signal() }
+  }
+
+  private func enqueue(_ priority: LanePriority, _ work: [Work]) {
+    queues.withLock { queues in
+      precondition(!queues.isStopped, "lanes: work after stop")
+      switch priority {
+      case .inference: queues.inference += work
+      case .training: queues.training += work
+      }
+    }
+    for _ in work { ready.signal() }
+  }
+
+  private func loop() {
+    let arena = Arena()
+    while true {
+      ready.wait()
+      let (work, isStopped) = queues.withLock { ($0.next(), $0.isStopped) }
+      if let work { work(arena) } else if isStopped { return }
+    }
+  }
+}
+
+/// Results of parallel work, complete when every place is filled.
+private final class Gathered<R: Sendable>: Sendable {
+  private struct State {
+    var results: [R?]
+    var missing: Int
+  }
+  private let state: Mutex<State>
+
+  init(count: Int) { state = Mutex(State(results: Array(repeating: nil, count: count), missing: count)) }
+
+  /// All results, from the call that fills the last place.
+  func put(_ result: R, at index: Int) -> [R]? {
+    state.withLock { state in
+      state.results[index] = result
+      state.missing -= 1
+      return state.missing == 0 ? state.results.compactMap(\.self) : nil
+    }
+  }
+}

@@ -1,0 +1,259 @@
+internal import Adapters
+internal import Foundation
+internal import Models
+internal import Store
+internal import Training
+
+extension Node {
+  public func train(
+    _ request: TrainingRequest, principal: Principal
+  ) async throws(ServingError) -> JobSummary {
+    try requireOpen()
+    let subspace = try await check(request)
+    let dataset: String
+    switch request.data {
+    case .dataset(let id):
+      let record = try await stored { () throws(StoreError) in try await store.dataset(id) }
+      guard record.kind == request.settings.kind.rawValue else {
+        throw .validation([
+          FieldError("/kind", "the data set is of another kind", allowed: record.kind)
+        ])
+      }
+      try await checkRows(examples(of: id), request)
+      dataset = id
+    case .examples(let examples):
+      try await checkRows(examples, request)
+      let id = try await stored { () throws(StoreError) in
+        try await store.beginDataset(
+          name: request.task, kind: request.settings.kind.rawValue, isInline: true, by: principal.name)
+      }
+      // Visible and durable with the job: one commit accepts both.
+      try await StoredUpload(id: id, kind: request.settings.kind, store: store).append(examples)
+      dataset = id
+    }
+    let stored = StoredTrainingRequest(
+      settings: request.settings, subspace: subspace, activate: request.activate,
+      fromTask: request.from?.task,
+      fromVersion: request.from?.version)
+    return try await accept(
+      NewJob(
+        type: JobType.train.rawValue, task: request.task, method: request.settings.method,
+        settings: stored.visible, request: JSONText.plain(stored), dataset: dataset,
+        idempotencyKey: request.idempotencyKey, requestDigest: request.requestDigest,
+        createdBy: principal.name))
+  }
+
+  public func jobs(
+    state: JobState?, task: String?, after: String?, limit: Int
+  ) async throws(ServingError) -> Page<JobSummary> {
+    let records = try await stored { () throws(StoreError) in
+      try await store.jobs(state: state?.rawValue, task: task, after: after, limit: limit + 1)
+    }
+    return page(records, limit: limit, key: \.id, Self.summary(_:))
+  }
+
+  public func job(_ id: String) async throws(ServingError) -> JobSummary {
+    Self.summary(try await stored { () throws(StoreError) in try await store.job(id) })
+  }
+
+  public func cancel(job: String) async throws(ServingError) -> JobSummary {
+    try await steer(job, .cancel, from: ["queued", "paused"], to: .cancelled)
+  }
+
+  public func pause(job: String) async throws(ServingError) -> JobSummary {
+    try await steer(job, .pause, from: ["queued"], to: .paused)
+  }
+
+  public func resume(job: String) async throws(ServingError) -> JobSummary {
+    let record = try await stored { () throws(StoreError) in
+      try await store.transition(job, from: ["paused"], to: "queued", event: #"{"state":"queued"}"#)
+    }
+    signals.moved(job)
+    runner.wake()
+    return Self.summary(record)
+  }
+
+  public func events(
+    of job: String, after id: Int64, waitMilliseconds: Int
+  ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool) {
+    let changes = signals.changes(of: job)
+    var found = try await read(job, after: id)
+    if found.events.isEmpty, !found.isFinal, waitMilliseconds > 0 {
+      await JobSignals.wait(for: changes, milliseconds: waitMilliseconds)
+      found = try await read(job, after: id)
+    }
+    return found
+  }
+
+  func accept(_ new: NewJob) async throws(ServingError) -> JobSummary {
+    let (record, isNew) = try await stored { () throws(StoreError) in try await store.insert(new) }
+    if isNew { runner.wake() }
+    return Self.summary(record)
+  }
+
+  private func read(
+    _ job: String, after id: Int64
+  ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool) {
+    // The state first: events written after it was read are found the next time.
+    let state = try await stored { () throws(StoreError) in try await store.job(job) }.state
+    let limit = 256
+    let events = try await stored { () throws(StoreError) in
+      try await store.events(of: job, after: id, limit: limit)
+    }
+    let isFinal = JobState(rawValue: state)?.isFinal ?? false
+    return (
+      events.map { JobEvent(id: $0.id, kind: $0.kind, dataJSON: $0.data) }, isFinal && events.count < limit
+    )
+  }
+
+  /// Moves a job that waits at once, and asks a running one to stop at its next step.
+  private func steer(
+    _ job: String, _ intent: JobRunner.Intent, from waiting: Set<String>, to state: JobState
+  ) async throws(ServingError) -> JobSummary {
+    let changes = signals.changes(of: job)
+    let record = try await stored { () throws(StoreError) in try await store.job(job) }
+    if waiting.contains(record.state) {
+      let moved = try await stored { () throws(StoreError) in
+        try await store.transition(
+          job, from: Array(waiting), to: state.rawValue, event: #"{"state":"\#(state.rawValue)"}"#)
+      }
+      signals.moved(job)
+      return Self.summary(moved)
+    }
+    guard record.state == JobState.running.rawValue else { throw .jobState(state: record.state) }
+    runner.ask(job, intent)
+    for await _ in changes {
+      let now = try await self.job(job)
+      if now.state != .running { return now }
+    }
+    return try await self.job(job)
+  }
+
+  /// Everything that can be refused before the job is accepted.
+  ///
+  /// - Returns: the digest of the subspace, where the method needs one.
+  private func check(_ request: TrainingRequest) async throws(ServingError) -> String? {
+    do throws(TrainingError) { try request.settings.validate() } catch { throw ServingError(error) }
+    guard request.task != Self.baseTask else {
+      throw .validation([FieldError("/task", "base is reserved", allowed: "another name")])
+    }
+    guard request.settings.maxLength <= checkpoint.textLimit else {
+      throw .validation([
+        FieldError(
+          "/max_length", "is \(request.settings.maxLength)", allowed: "3 through \(checkpoint.textLimit)")
+      ])
+    }
+    if let from = request.from {
+      let version = try await adapterVersion(from.version, of: from.task)
+      guard version.kind == request.settings.kind, version.method == request.settings.method else {
+        throw .validation([FieldError("/from", "is of another kind or method")])
+      }
+    }
+    do throws(StoreError) {
+      let task = try await store.task(request.task)
+      guard task.kind == request.settings.kind.rawValue else {
+        throw StoreError.kindMismatch(task: request.task, kind: task.kind)
+      }
+    } catch {
+      guard case .notFound = error else { throw ServingError(error) }
+    }
+    guard let method = TrainingMethods.named(request.settings.method), method.needsSubspace else {
+      if request.subspace != nil {
+        throw .validation([FieldError("/subspace", "\(request.settings.method) uses none")])
+      }
+      return nil
+    }
+    let record = try await stored { () throws(StoreError) in
+      try await store.subspace(request.subspace ?? "default")
+    }
+    guard record.base == "\(encoder.digest)" else {
+      throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
+    }
+    guard request.settings.rank <= record.rank else {
+      throw .validation([
+        FieldError("/rank", "is \(request.settings.rank)", allowed: "1 through \(record.rank)")
+      ])
+    }
+    return record.digest
+  }
+
+  /// Labels and rows, before a job is accepted: what training would refuse.
+  private func checkRows(
+    _ examples: [TrainingExample], _ request: TrainingRequest
+  ) async throws(ServingError) {
+    var labels: [String]?
+    do throws(StoreError) {
+      let task = try await store.task(request.task)
+      if task.active != nil { labels = JSONText.strings(task.labels) }
+    } catch {
+      guard case .notFound = error else { throw ServingError(error) }
+    }
+    do throws(TrainingError) {
+      try TrainingSet.check(examples, kind: request.settings.kind, labels: labels)
+    } catch {
+      throw ServingError(error)
+    }
+  }
+
+  static func summary(_ record: JobRecord) -> JobSummary {
+    JobSummary(
+      id: record.id, type: JobType(rawValue: record.type) ?? .train,
+      state: JobState(rawValue: record.state) ?? .failed, task: record.task, method: record.method,
+      settingsJSON: record.settings, progress: record.progress, epoch: record.epoch, step: record.step,
+      steps: record.steps, loss: record.loss, examplesPerSecond: record.examplesPerSecond,
+      secondsLeft: record.secondsLeft, metricsJSON: record.metrics, version: record.version,
+      subspace: record.subspace, error: record.errorCode.map { ($0, record.errorDetail ?? "") },
+      createdAt: Timestamp.text(record.createdAt), startedAt: record.startedAt.map(Timestamp.text),
+      finishedAt: record.finishedAt.map(Timestamp.text), createdBy: record.createdBy)
+  }
+}
+
+/// What the runner needs to train, after a restart too.
+struct StoredTrainingRequest: Codable, Sendable {
+  let settings: TrainingSettings
+  let subspace: String?
+  let activate: Activation
+  let fromTask: String?
+  let fromVersion: Int?
+
+  /// The settings as the job shows them, by the names of the request.
+  var visible: String {
+    struct Visible: Encodable {
+      let kind: String
+      let method: String
+      let subspace: String?
+      let rank: Int
+      let alpha: Float
+      let sites: [String]
+      let epochs: Int
+      let batchSize: Int
+      let learningRate: Float
+      let headLearningRate: Float
+      let basisLearningRate: Float?
+      let schedule: String
+      let warmup: Float
+      let weightDecay: Float
+      let clipNorm: Float
+      let dropout: Float
+      let maxLength: Int
+      let validation: Float
+      let seed: UInt64
+      let pooling: String
+      let headDense: String
+      let temperature: Float
+      let activate: String
+      let from: String?
+    }
+    return JSONText.object(
+      Visible(
+        kind: settings.kind.rawValue, method: settings.method, subspace: subspace, rank: settings.rank,
+        alpha: settings.alpha, sites: settings.sites.map(\.rawValue), epochs: settings.epochs,
+        batchSize: settings.batchSize, learningRate: settings.learningRate,
+        headLearningRate: settings.headLearningRate, basisLearningRate: settings.basisLearningRate,
+        schedule: settings.schedule.rawValue, warmup: settings.warmup, weightDecay: settings.weightDecay,
+        clipNorm: settings.clipNorm, dropout: settings.dropout, maxLength: settings.maxLength,
+        validation: settings.validation, seed: settings.seed, pooling: settings.pooling.rawValue,
+        headDense: settings.headDense.rawValue, temperature: settings.temperature,
+        activate: activate.rawValue, from: fromTask.flatMap { task in fromVersion.map { "\(task)@\($0)" } }))
+  }
+}

@@ -1,0 +1,236 @@
+internal import Adapters
+internal import Digests
+internal import Engine
+internal import Foundation
+public import Logging
+internal import Models
+internal import Store
+internal import Synchronization
+internal import Tokenizers
+
+/// One daemon's core: a resident base, the store, the lanes, and what moves between them.
+public final class Node: ServingNode {
+  public let base: BaseSummary
+  let configuration: ServingConfiguration
+  let checkpoint: Checkpoint
+  let encoder: Encoder
+  let tokenizer: Tokenizer
+  let store: Store
+  let lanes: ComputeLanes
+  let cache: AdapterCache
+  let catalog = Catalog()
+  let subspaces: SubspaceCache
+  let scheduler: InferenceScheduler
+  let signals = JobSignals()
+  let runner: JobRunner
+  let log: Logger
+  private let phase = Mutex(Phase.open)
+
+  private enum Phase { case open, draining, closed }
+
+  /// Opens the base, the store and the lanes; makes the subspace `default` where the store has none for this base.
+  ///
+  /// - Throws: `.validation` naming the model's fault, `.storeUnavailable`.
+  public static func open(
+    _ configuration: ServingConfiguration, log: Logger
+  ) async throws(ServingError) -> Node {
+    let checkpoint: Checkpoint
+    let encoder: Encoder
+    let tokenizer: Tokenizer
+    do throws(ModelError) {
+      checkpoint = try Checkpoint(directory: configuration.modelDirectory)
+      encoder = try Encoder(checkpoint)
+    } catch {
+      throw .validation([FieldError("model", "\(error)")])
+    }
+    let tokenizerPath = configuration.modelDirectory + "/tokenizer.json"
+    guard let bytes = FileManager.default.contents(atPath: tokenizerPath) else {
+      throw .validation([FieldError("model", "has no tokenizer.json")])
+    }
+    do throws(TokenizerError) {
+      tokenizer = try Tokenizer(json: [UInt8](bytes))
+    } catch {
+      throw .validation([FieldError("model", "\(error)")])
+    }
+    let store = try await stored { () throws(StoreError) in
+      try Store(
+        path: configuration.storePath, now: { Int64(Date().timeIntervalSince1970 * 1_000) },
+        makeID: { $0 + Digest.hex(RandomBytes.make(count: 10)) }, faults: FaultSwitch.fromEnvironment())
+    }
+    let node = Node(
+      configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
+      store: store,
+      log: log)
+    try await node.loadCatalog()
+    try await node.ensureDefaultSubspace()
+    return node
+  }
+
+  private init(
+    configuration: ServingConfiguration, checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer,
+    store: Store, log: Logger
+  ) {
+    self.configuration = configuration
+    self.checkpoint = checkpoint
+    self.encoder = encoder
+    self.tokenizer = tokenizer
+    self.store = store
+    self.log = log
+    lanes = ComputeLanes(count: configuration.lanes)
+    cache = AdapterCache(limitBytes: configuration.cacheBytes)
+    subspaces = SubspaceCache(store: store, sites: encoder.sites)
+    let subspaces = subspaces
+    scheduler = InferenceScheduler(
+      executor: BatchExecutor(encoder: encoder, lanes: lanes), queueRows: configuration.queueRows,
+      batchTokens: configuration.batchTokens, primary: { subspaces.primary })
+    runner = JobRunner()
+    let shape = encoder.configuration
+    base = BaseSummary(
+      digest: "\(encoder.digest)", architecture: shape.modelType, parameters: encoder.parameterCount,
+      elementType: checkpoint.elementTypeName, width: shape.hiddenSize, layers: shape.layers,
+      heads: shape.heads, contextTokens: checkpoint.textLimit, residentBytes: encoder.residentBytes,
+      sites: encoder.sites.map { ($0.name, $0.inputs, $0.outputs) })
+  }
+
+  /// Answers requests and runs jobs until `drain` has let both end.
+  public func run() async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.scheduler.serve() }
+      group.addTask { await self.runner.run(on: self) }
+    }
+  }
+
+  /// Refuses new work, answers what is queued, checkpoints the running job.
+  public func drain() async {
+    phase.withLock { if $0 == .open { $0 = .draining } }
+    scheduler.drain()
+    runner.stop()
+  }
+
+  /// Stops the lanes and closes the store; after `run` has returned.
+  public func close() async {
+    phase.withLock { $0 = .closed }
+    lanes.stop()
+    do throws(StoreError) { try store.close() } catch { log.error("store: close failed: \(error)") }
+  }
+
+  public func readiness() async -> Readiness {
+    var reasons: [String] = []
+    if phase.withLock({ $0 != .open }) { reasons.append("draining") }
+    if subspaces.primary == nil { reasons.append("subspace missing") }
+    return Readiness(isReady: reasons.isEmpty, reasons: reasons)
+  }
+
+  public func metrics() async -> ServingMetrics {
+    var metrics = ServingMetrics()
+    let figures = scheduler.figures
+    metrics.rowsAnswered = figures.rowsAnswered
+    metrics.tokensComputed = figures.tokensComputed
+    metrics.batches = figures.batches
+    metrics.rowsRefused = figures.rowsRefused
+    metrics.rowsExpired = figures.rowsExpired
+    metrics.queuedRows = scheduler.depth
+    metrics.runningRows = figures.running
+    let cached = cache.figures
+    metrics.residentAdapters = cached.entries
+    metrics.residentAdapterBytes = cached.bytes
+    metrics.adapterLoads = cached.loads
+    metrics.adapterEvictions = cached.evictions
+    metrics.residentBaseBytes = encoder.residentBytes
+    metrics.residentSubspaceBytes = subspaces.bytes
+    metrics.trainingSteps = runner.steps
+    metrics.tasks = catalog.count
+    if let counts = try? await store.jobCounts() {
+      metrics.jobsQueued = counts["queued"] ?? 0
+      metrics.jobsRunning = counts["running"] ?? 0
+    }
+    return metrics
+  }
+
+  func requireOpen() throws(ServingError) {
+    guard phase.withLock({ $0 == .open }) else { throw .draining }
+  }
+
+  private func loadCatalog() async throws(ServingError) {
+    let digest = "\(encoder.digest)"
+    for (kind, record) in try await stored({ () throws(StoreError) in try await store.activeVersions() }) {
+      guard record.base == digest else {
+        log.warning("task \(record.task) belongs to another base (\(record.base)) and is not served")
+        continue
+      }
+      if let task = ActiveTask(record, kind: kind) { catalog.set(task) }
+    }
+  }
+
+  /// A start with an empty store: B from the base's own weights.
+  private func ensureDefaultSubspace() async throws(ServingError) {
+    do throws(StoreError) {
+      let record = try await store.subspace("default")
+      guard record.base == "\(encoder.digest)" else {
+        log.warning("the default subspace belongs to another base (\(record.base))")
+        return
+      }
+      try await subspaces.makePrimary(record.digest)
+    } catch {
+      guard case .notFound = error else { throw ServingError(error) }
+      try await makeDefaultSubspace()
+    }
+  }
+
+  private func makeDefaultSubspace() async throws(ServingError) {
+    let options = SubspaceOptions(rank: configuration.defaultSubspaceRank)
+    let checkpoint = checkpoint
+    let made = await lanes.run(.training) { _ in
+      Result { () throws(SubspaceError) in
+        try SubspaceExtraction.weights([checkpoint], base: checkpoint, options: options)
+      }
+    }
+    let subspace: Subspace
+    do throws(SubspaceError) { subspace = try made.get() } catch { throw ServingError(error) }
+    _ = try await keep(
+      subspace, name: "default", center: false, makeDefault: true, by: "corad", job: nil, finalEvent: "{}")
+  }
+
+  /// Stores a subspace and makes it resident; the pointer `default` moves with it where asked.
+  func keep(
+    _ subspace: Subspace, name: String, center: Bool, makeDefault: Bool, by: String, job: String?,
+    finalEvent: String
+  ) async throws(ServingError) -> String {
+    let new = NewSubspace(
+      name: name, digest: "\(subspace.digest)", base: "\(subspace.base)", source: subspace.source.rawValue,
+      scope: subspace.scope.rawValue, center: center, rank: subspace.rank, bytes: subspace.encoded(),
+      createdBy: by)
+    let id = try await stored { () throws(StoreError) in
+      try await store.insert(new, makeDefault: makeDefault, job: job, finalEvent: finalEvent)
+    }
+    if makeDefault {
+      try await stored { () throws(StoreError) in try await subspaces.makePrimary(new.digest) }
+    }
+    return id
+  }
+}
+
+/// Ends the process at a named commit, for crash tests: `CORAD_FAULT=publish.before-commit` or `…:3` for the third.
+enum FaultSwitch {
+  static func fromEnvironment() -> @Sendable (FaultPoint) -> Void {
+    guard let text = ProcessInfo.processInfo.environment["CORAD_FAULT"] else { return { _ in } }
+    let parts = text.split(separator: ":")
+    let name = String(parts.first ?? "")
+    let counter = Counter(parts.count > 1 ? Int(parts[1]) ?? 1 : 1)
+    return { point in
+      guard point.description == name, counter.reachesZero() else { return }
+      kill(getpid(), SIGKILL)
+    }
+  }
+
+  private final class Counter: Sendable {
+    private let left: Mutex<Int>
+    init(_ left: Int) { self.left = Mutex(left) }
+    func reachesZero() -> Bool {
+      left.withLock {
+        $0 -= 1
+        return $0 == 0
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+internal import Foundation
+internal import GRDB
+
+/// A data set without its rows.
+public struct DatasetRecord: Sendable, Equatable {
+  public let id: String
+  public let name: String
+  public let kind: String
+  public let rows: Int
+  public let byteCount: Int
+  public let createdAt: Int64
+  public let createdBy: String
+
+  init(row: Row) {
+    id = row["id"]
+    name = row["name"]
+    kind = row["kind"]
+    rows = row["rows"]
+    byteCount = row["byte_count"]
+    createdAt = row["created_at"]
+    createdBy = row["created_by"]
+  }
+}
+
+extension Store {
+  /// Starts an upload. It is invisible until `completeDataset`, and gone if the process ends before.
+  ///
+  /// - Parameter isInline: the rows of one job, never listed.
+  public func beginDataset(
+    name: String, kind: String, isInline: Bool, by: String
+  ) async throws(StoreError) -> String {
+    let id = makeID("ds_")
+    let at = now()
+    try await write { database in
+      try database.execute(
+        sql: "INSERT INTO datasets VALUES (?, ?, ?, 0, 0, 0, ?, ?, ?)",
+        arguments: [id, name, kind, isInline, at, by])
+    }
+    return id
+  }
+
+  /// Appends one batch of rows to an upload, encoded by the caller.
+  public func appendRows(_ bytes: [UInt8], count: Int, to dataset: String) async throws(StoreError) {
+    try await write { database in
+      let first = try Int.fetchOne(
+        database, sql: "SELECT rows FROM datasets WHERE id = ? AND is_complete = 0", arguments: [dataset])
+      guard let first else { throw StoreError.notFound(.dataset, id: dataset) }
+      try database.execute(
+        sql: "INSERT INTO dataset_batches VALUES (?, ?, ?, ?)",
+        arguments: [dataset, first, count, Data(bytes)])
+      try database.execute(
+        sql: "UPDATE datasets SET rows = rows + ?, byte_count = byte_count + ? WHERE id = ?",
+        arguments: [count, bytes.count, dataset])
+    }
+  }
+
+  /// Makes an upload visible.
+  public func completeDataset(_ id: String) async throws(StoreError) -> DatasetRecord {
+    try await write(.dataset) { database in
+      try database.execute(sql: "UPDATE datasets SET is_complete = 1 WHERE id = ?", arguments: [id])
+      return try Self.dataset(database, id)
+    }
+  }
+
+  /// Drops an upload.
+  public func abandonDataset(_ id: String) async throws(StoreError) {
+    try await write { database in
+      try database.execute(sql: "DELETE FROM datasets WHERE id = ? AND is_complete = 0", arguments: [id])
+    }
+  }
+
+  public func dataset(_ id: String) async throws(StoreError) -> DatasetRecord {
+    try await read { try Self.dataset($0, id) }
+  }
+
+  /// Data sets by id, after `after`.
+  public func datasets(after: String?, limit: Int) async throws(StoreError) -> [DatasetRecord] {
+    try await read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT * FROM datasets WHERE id > ? AND is_complete = 1 AND is_inline = 0 ORDER BY id LIMIT ?
+          """, arguments: [after ?? "", limit]
+      ).map(DatasetRecord.init)
+    }
+  }
+
+  /// The batches in order, as they were appended.
+  public func rows(of dataset: String) async throws(StoreError) -> [[UInt8]] {
+    try await read { database in
+      try Data.fetchAll(
+        database, sql: "SELECT bytes FROM dataset_batches WHERE dataset = ? ORDER BY first_row",
+        arguments: [dataset]
+      ).map { [UInt8]($0) }
+    }
+  }
+
+  /// - Throws: `.inUse` while a job that has not ended needs it.
+  public func deleteDataset(_ id: String) async throws(StoreError) {
+    try await write { database in
+      _ = try Self.dataset(database, id)
+      let job = try String.fetchOne(
+        database,
+        sql: """
+          SELECT id FROM jobs WHERE dataset = ? AND state IN ('queued', 'running', 'paused') LIMIT 1
+          """, arguments: [id])
+      if let job { throw StoreError.inUse("job \(job)") }
+      try database.execute(sql: "DELETE FROM datasets WHERE id = ?", arguments: [id])
+    }
+  }
+
+  private static func dataset(_ database: Database, _ id: String) throws -> DatasetRecord {
+    let row = try Row.fetchOne(
+      database, sql: "SELECT * FROM datasets WHERE id = ? AND is_complete = 1", arguments: [id])
+    guard let row else { throw StoreError.notFound(.dataset, id: id) }
+    return DatasetRecord(row: row)
+  }
+}

@@ -1,0 +1,141 @@
+internal import Foundation
+internal import GRDB
+internal import Synchronization
+
+/// The one database file of a daemon: subspaces, tasks and their versions, data sets, jobs. SQLite in WAL mode with
+/// `synchronous=FULL`: what a method has returned survives a crash and a power cut.
+///
+/// It speaks of names, digests, JSON text and bytes, and knows nothing of what they mean. One process at a time: a
+/// sibling file `<path>.lock` is locked while the store is open.
+public final class Store: Sendable {
+  let pool: DatabasePool
+  let now: @Sendable () -> Int64
+  let makeID: @Sendable (_ prefix: String) -> String
+  let faults: @Sendable (FaultPoint) -> Void
+  /// The file, with symbolic links resolved, so that two names of one store share one lock.
+  public let path: String
+  private let lock: Mutex<FileLock?>
+
+  /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
+  ///
+  /// - Parameters:
+  ///   - now: milliseconds since 1970.
+  ///   - makeID: a fresh id with the given prefix, such as `job_`.
+  ///   - faults: called at every named point of a commit, for crash tests.
+  /// - Throws: `.locked`, `.foreignFile`, `.newerSchema`, `.corrupt`, `.io`.
+  public init(
+    path: String, now: @escaping @Sendable () -> Int64, makeID: @escaping @Sendable (String) -> String,
+    faults: @escaping @Sendable (FaultPoint) -> Void = { _ in }
+  ) throws(StoreError) {
+    let path = FileLock.canonicalPath(path)
+    self.path = path
+    lock = Mutex(try FileLock(path: path + ".lock", store: path))
+    self.now = now
+    self.makeID = makeID
+    self.faults = faults
+    do {
+      try FileCheck.examine(path)
+      var configuration = Configuration()
+      configuration.busyMode = .timeout(10)
+      configuration.maximumReaderCount = 4
+      configuration.prepareDatabase { database in
+        try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA mmap_size = 268435456")
+      }
+      pool = try DatabasePool(path: path, configuration: configuration)
+      try Schema.migrator.migrate(pool)
+      try pool.write { database in
+        try database.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+        try database.execute(sql: "DELETE FROM datasets WHERE is_complete = 0")
+        for job in try String.fetchAll(database, sql: "SELECT id FROM jobs WHERE state = 'running'") {
+          try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE id = ?", arguments: [job])
+          try Self.append(database, job, "state", #"{"state":"queued"}"#)
+        }
+      }
+    } catch {
+      throw StoreError(error)
+    }
+  }
+
+  /// Closes the file, once what runs has ended, and gives the lock back. Later calls throw.
+  public func close() throws(StoreError) {
+    do { try pool.close() } catch { throw StoreError(error) }
+    lock.withLock { $0 = nil }
+  }
+
+  // Neither is cancelled with the task that calls it: an answer that a commit happened, or did not, is always true.
+
+  func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(StoreError) -> T {
+    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
+      pool.asyncRead { database in
+        continuation.resume(
+          returning: Result { try body(database.get()) }.mapError { StoreError($0) })
+      }
+    }
+    return try result.get()
+  }
+
+  /// One transaction: all or nothing, durable on return.
+  func write<T: Sendable>(
+    _ point: FaultPoint.Commit? = nil, _ body: @escaping @Sendable (Database) throws -> T
+  ) async throws(StoreError) -> T {
+    let faults = faults
+    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
+      pool.asyncWriteWithoutTransaction { database in
+        let result = Result<T?, any Error> {
+          var value: T?
+          try database.inTransaction(.immediate) {
+            value = try body(database)
+            if let point { faults(.before(point)) }
+            return .commit
+          }
+          if let point { faults(.after(point)) }
+          return value
+        }
+        continuation.resume(
+          returning: result.mapError { StoreError($0) }.flatMap { value in
+            value.map { .success($0) } ?? .failure(.io(code: 0, detail: "no result"))
+          })
+      }
+    }
+    return try result.get()
+  }
+}
+
+/// A named moment of a commit at which a crash test may end the process.
+public enum FaultPoint: Sendable, Hashable, CustomStringConvertible {
+  public enum Commit: String, Sendable, CaseIterable {
+    case publish, checkpoint, event, transition, dataset, job, activate
+  }
+
+  case before(Commit)
+  case after(Commit)
+
+  /// `publish.before-commit`
+  public var description: String {
+    switch self {
+    case .before(let commit): "\(commit.rawValue).before-commit"
+    case .after(let commit): "\(commit.rawValue).after-commit"
+    }
+  }
+}
+
+extension StoreError {
+  /// Wraps what GRDB and SQLite throw; our own errors pass through.
+  init(_ error: any Error) {
+    if let error = error as? StoreError {
+      self = error
+      return
+    }
+    guard let error = error as? DatabaseError else {
+      self = .io(code: 0, detail: "\(error)")
+      return
+    }
+    switch error.resultCode {
+    case .SQLITE_CORRUPT: self = .corrupt(error.message ?? "malformed")
+    case .SQLITE_NOTADB: self = .corrupt("not a database")
+    case .SQLITE_FULL: self = .full
+    case .SQLITE_READONLY: self = .readOnly
+    default: self = .io(code: error.extendedResultCode.rawValue, detail: error.message ?? "")
+    }
+  }
+}
