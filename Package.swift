@@ -99,6 +99,16 @@ let package = Package(
     tests(
       "TrainingTests",
       ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+    tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
+    tests(
+      "APITests",
+      [
+        "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    tests("ContractTests", ["API"]),
+    tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
+    tests("SchedulingTests", ["Scheduling"]),
   ]
 )

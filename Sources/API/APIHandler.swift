@@ -120,7 +120,7 @@ public struct APIHandler: HTTPHandler {
     }
   }
 
-  private func probe(_ operation: Operation) async throws(Problem) -> HTTPResponse {
+  private func probe(_ operation: Endpoint) async throws(Problem) -> HTTPResponse {
     if operation == .getLivez { return .json(Self.alive) }
     let readiness = await node.readiness()
     guard readiness.isReady else { throw Problem(.notReady(readiness.reasons)) }

@@ -16,6 +16,7 @@ public struct DrainRate: Sendable {
   /// Whole seconds until `rows` have left, 1 through 60; 1 before the first batch.
   public func secondsUntilDrained(rows: Int) -> Int {
     guard let rowsPerSecond else { return 1 }
-    return min(60, max(1, Int((Double(rows) / rowsPerSecond).rounded(.up))))
+    // Bounded before it becomes an integer: a count of any size is a fair question.
+    return Int(min(60, max(1, (Double(rows) / rowsPerSecond).rounded(.up))))
   }
 }

@@ -1,41 +1,12 @@
 internal import DequeModule
+internal import HeapModule
 
-/// One row that waits for a batch.
-public struct QueuedRow<Item: Sendable>: Sendable {
-  /// The request that it belongs to; all rows of a request are cancelled together.
-  public let request: UInt64
-  /// Sort key: rows of one subspace are neighbours in a batch, and within it rows of one task.
-  public let subspace: String
-  public let task: String
-  public let tokens: Int
-  /// Nanoseconds on the caller's clock.
-  public let arrived: Int64
-  public let deadline: Int64
-  public let item: Item
-
-  public init(
-    request: UInt64, subspace: String, task: String, tokens: Int, arrived: Int64, deadline: Int64, item: Item
-  ) {
-    self.request = request
-    self.subspace = subspace
-    self.task = task
-    self.tokens = tokens
-    self.arrived = arrived
-    self.deadline = deadline
-    self.item = item
-  }
-}
-
-/// What a batch would take: the rows in the order in which they are to run.
-public struct BatchPlan<Item: Sendable>: Sendable {
-  public let rows: [QueuedRow<Item>]
-  /// Rows taken from each task's lane, in lane order, and where the next turn starts.
-  let taken: [String: Int]
-  let nextTurn: Int
-}
-
-/// Rows that wait, fair between tasks: every batch takes one row of each task in turn, so a flood of one task delays the
-/// others by at most one row each. A value; it knows no clock, no thread and no batch.
+/// Rows that wait, fair in tokens between classes, within a class between principals, within a principal between
+/// tasks. A value; it knows no clock, no thread and no batch.
+///
+/// Each class, principal and lane (the rows of one task) carries the tokens served so far, and the least served goes
+/// first: start-time fair queueing, which is deficit round robin without a quantum to choose. Who arrives starts at
+/// what the last one served had, so waiting earns no credit and a flood delays others by one row each.
 public struct RequestQueue<Item: Sendable>: Sendable {
   /// Why a request is not admitted.
   public struct Full: Error, Equatable, Sendable {
@@ -43,110 +14,200 @@ public struct RequestQueue<Item: Sendable>: Sendable {
     public let limit: Int
   }
 
-  public let limitRows: Int
-  public private(set) var count = 0
+  struct PrincipalKey: Hashable, Sendable {
+    let rowClass: RowClass
+    let name: String
+  }
+
+  struct LaneKey: Hashable, Sendable {
+    let principal: PrincipalKey
+    let task: String
+  }
+
+  struct Waiting: Sendable {
+    /// Order of arrival over the whole queue: breaks ties, so that a plan is a function of the calls made.
+    let sequence: UInt64
+    let row: QueuedRow<Item>
+  }
+
+  struct Lane: Sendable {
+    var rows: Deque<Waiting> = []
+    var served: Int
+  }
+
+  /// What a level knows of its members: `clock` is the served count of the member last taken from.
+  struct Level: Sendable {
+    var served: Int
+    var clock = 0
+    /// Rows in it.
+    var count = 0
+  }
+
+  struct Principal: Sendable {
+    var level: Level
+    var lanes: [String: Lane] = [:]
+  }
+
+  private struct Deadline: Comparable, Sendable {
+    let at: Int64
+    let request: UInt64
+    static func < (left: Self, right: Self) -> Bool { (left.at, left.request) < (right.at, right.request) }
+  }
+
+  /// Where a request's rows are.
+  private struct Request: Sendable {
+    var lanes: Set<LaneKey> = []
+    var rows = 0
+  }
+
+  private let limits: [Int]
   public private(set) var tokens = 0
-  private var lanes: [String: Deque<QueuedRow<Item>>] = [:]
-  /// Tasks with rows, in the order of their turns.
-  private var turns: [String] = []
-  private var turn = 0
+  /// Counts changes; a plan of another revision is refused.
+  private(set) var revision: UInt64 = 0
+  private(set) var classes: [Level] = RowClass.allCases.map { _ in Level(served: 0) }
+  private(set) var principals: [PrincipalKey: Principal] = [:]
+  private var requests: [UInt64: Request] = [:]
+  private var deadlines = Heap<Deadline>()
+  private var nextSequence: UInt64 = 0
 
-  public init(limitRows: Int) { self.limitRows = limitRows }
+  /// - Parameters:
+  ///   - limitRows: rows that may wait in the interactive class.
+  ///   - limitBulkRows: rows that may wait in the bulk class; the same where not given.
+  public init(limitRows: Int, limitBulkRows: Int? = nil) {
+    precondition(limitRows > 0 && (limitBulkRows ?? 1) > 0, "queue: a class needs room for one row")
+    limits = [limitRows, limitBulkRows ?? limitRows]
+  }
 
-  public var isEmpty: Bool { count == 0 }
+  public var limitRows: Int { limits[RowClass.interactive.rawValue] }
+  /// Rows that wait, over all classes.
+  public var count: Int { classes.reduce(0) { $0 + $1.count } }
+  public var isEmpty: Bool { classes.allSatisfy { $0.count == 0 } }
+  /// Rows that wait in one class.
+  public func count(of rowClass: RowClass) -> Int { classes[rowClass.rawValue].count }
 
   /// Whether `rows` more would be admitted; changes nothing.
-  public func check(rows: Int) throws(Full) {
-    guard count + rows <= limitRows else { throw Full(depth: count, limit: limitRows) }
+  public func check(rows: Int, of rowClass: RowClass = .interactive) throws(Full) {
+    let depth = count(of: rowClass)
+    let limit = limits[rowClass.rawValue]
+    guard rows <= limit - depth else { throw Full(depth: depth, limit: limit) }
   }
 
-  /// Admits all rows of a request or none.
+  /// Admits all rows or none.
   public mutating func append(_ rows: [QueuedRow<Item>]) throws(Full) {
-    try check(rows: rows.count)
-    for row in rows {
-      if lanes[row.task] == nil {
-        lanes[row.task] = []
-        turns.append(row.task)
-      }
-      lanes[row.task]?.append(row)
-      count += 1
-      tokens += row.tokens
+    for rowClass in RowClass.allCases {
+      try check(rows: rows.count { $0.rowClass == rowClass }, of: rowClass)
     }
-  }
-
-  /// The next batch within a budget. One row always fits, whatever its size. Asking twice gives the same plan.
-  public func plan(budgetTokens: Int) -> BatchPlan<Item> {
-    var rows: [QueuedRow<Item>] = []
-    var taken: [String: Int] = [:]
-    var sum = 0
-    var at = turn
-    var blocked = Set<String>()
-    while blocked.count < turns.count {
-      let task = turns[at % turns.count]
-      at += 1
-      if blocked.contains(task) { continue }
-      let position = taken[task, default: 0]
-      guard let lane = lanes[task], position < lane.count else {
-        blocked.insert(task)
-        continue
-      }
-      let row = lane[position]
-      guard rows.isEmpty || sum + row.tokens <= budgetTokens else {
-        // The turn stays with the row that did not fit, so that it is first in the next batch.
-        at -= 1
-        break
-      }
-      rows.append(row)
-      taken[task] = position + 1
-      sum += row.tokens
+    guard !rows.isEmpty else { return }
+    revision += 1
+    for row in rows { insert(row) }
+    for deadline in Set(rows.map { [$0.deadline, Int64(bitPattern: $0.request)] }) {
+      deadlines.insert(Deadline(at: deadline[0], request: UInt64(bitPattern: deadline[1])))
     }
-    rows = rows.enumerated().sorted { left, right in
-      (left.element.subspace, left.element.task, left.offset)
-        < (right.element.subspace, right.element.task, right.offset)
-    }.map(\.element)
-    return BatchPlan(rows: rows, taken: taken, nextTurn: turns.isEmpty ? 0 : at % turns.count)
   }
 
   /// Takes the plan's rows out; the only call that does. The queue must not have changed since `plan`.
   public mutating func commit(_ plan: BatchPlan<Item>) {
-    for (task, number) in plan.taken {
-      precondition((lanes[task]?.count ?? 0) >= number, "queue: the plan is stale")
-      lanes[task]?.removeFirst(number)
+    precondition(plan.revision == revision, "queue: the plan is stale")
+    guard !plan.rows.isEmpty else { return }
+    revision += 1
+    for (index, level) in plan.classes.enumerated() {
+      classes[index].served = level.served
+      classes[index].clock = level.clock
     }
-    count -= plan.rows.count
-    tokens -= plan.rows.reduce(0) { $0 + $1.tokens }
-    let next = turns.isEmpty ? nil : turns[plan.nextTurn]
-    prune(next: next)
+    for (key, level) in plan.principals {
+      principals[key]?.level.served = level.served
+      principals[key]?.level.clock = level.clock
+    }
+    for (key, taken) in plan.lanes {
+      principals[key.principal]?.lanes[key.task]?.served = taken.served
+      principals[key.principal]?.lanes[key.task]?.rows.removeFirst(taken.count)
+      release(key, rows: taken.count)
+    }
+    for row in plan.rows { forget(row) }
+    settle()
   }
 
-  /// Takes out all rows of a request.
-  public mutating func cancel(request: UInt64) -> [QueuedRow<Item>] { remove { $0.request == request } }
+  /// Takes out all rows of a request, and no others.
+  public mutating func cancel(request: UInt64) -> [QueuedRow<Item>] { remove(request) { _ in true } }
 
-  /// Takes out all rows whose deadline has passed.
-  public mutating func expire(now: Int64) -> [QueuedRow<Item>] { remove { $0.deadline <= now } }
-
-  /// The next deadline, or nil.
-  public var nextDeadline: Int64? { lanes.values.lazy.joined().map(\.deadline).min() }
-
-  private mutating func remove(where isGone: (QueuedRow<Item>) -> Bool) -> [QueuedRow<Item>] {
+  /// Takes out all rows whose deadline has passed, in the order of their deadlines.
+  public mutating func expire(now: Int64) -> [QueuedRow<Item>] {
     var gone: [QueuedRow<Item>] = []
-    for task in turns {
-      guard let lane = lanes[task], lane.contains(where: isGone) else { continue }
-      gone += lane.filter(isGone)
-      lanes[task] = Deque(lane.filter { !isGone($0) })
+    while let next = deadlines.min, next.at <= now {
+      _ = deadlines.popMin()
+      gone += remove(next.request) { $0.deadline <= now }
     }
-    count -= gone.count
-    tokens -= gone.reduce(0) { $0 + $1.tokens }
-    prune(next: turns.isEmpty ? nil : turns[turn % turns.count])
     return gone
   }
 
-  /// Forgets tasks without rows, and lets `next` (or who stands after it) have the next turn.
-  private mutating func prune(next: String?) {
-    let start = next.flatMap { turns.firstIndex(of: $0) } ?? 0
-    let order = turns[start...] + turns[..<start]
-    turns = order.filter { !(lanes[$0]?.isEmpty ?? true) }
-    for task in order where lanes[task]?.isEmpty ?? false { lanes[task] = nil }
-    turn = 0
+  /// When the next row expires, or nil when none waits.
+  public var nextDeadline: Int64? { deadlines.min?.at }
+
+  // MARK: - Bookkeeping
+
+  private mutating func insert(_ row: QueuedRow<Item>) {
+    let index = row.rowClass.rawValue
+    let key = PrincipalKey(rowClass: row.rowClass, name: row.principal)
+    if classes[index].count == 0 {
+      // A class that was empty goes on where the least served waiting one is.
+      let floor = classes.lazy.filter { $0.count > 0 }.map(\.served).min() ?? 0
+      classes[index].served = max(classes[index].served, floor)
+    }
+    var principal = principals[key] ?? Principal(level: Level(served: classes[index].clock))
+    var lane = principal.lanes[row.task] ?? Lane(served: principal.level.clock)
+    principals[key] = nil
+    principal.lanes[row.task] = nil
+    lane.rows.append(Waiting(sequence: nextSequence, row: row))
+    principal.lanes[row.task] = lane
+    principal.level.count += 1
+    principals[key] = principal
+    classes[index].count += 1
+    nextSequence += 1
+    tokens += row.tokens
+    requests[row.request, default: Request()].lanes.insert(LaneKey(principal: key, task: row.task))
+    requests[row.request]?.rows += 1
+  }
+
+  private mutating func remove(
+    _ request: UInt64, where isGone: (QueuedRow<Item>) -> Bool
+  ) -> [QueuedRow<Item>] {
+    guard let entry = requests[request] else { return [] }
+    var gone: [Waiting] = []
+    for key in entry.lanes {
+      guard let lane = principals[key.principal]?.lanes[key.task] else { continue }
+      let leaving = lane.rows.filter { $0.row.request == request && isGone($0.row) }
+      guard !leaving.isEmpty else { continue }
+      gone += leaving
+      principals[key.principal]?.lanes[key.task]?.rows.removeAll {
+        $0.row.request == request && isGone($0.row)
+      }
+      release(key, rows: leaving.count)
+    }
+    guard !gone.isEmpty else { return [] }
+    revision += 1
+    for waiting in gone { forget(waiting.row) }
+    settle()
+    return gone.sorted { $0.sequence < $1.sequence }.map(\.row)
+  }
+
+  /// Takes `rows` off the counts above a lane, and drops what became empty.
+  private mutating func release(_ key: LaneKey, rows: Int) {
+    classes[key.principal.rowClass.rawValue].count -= rows
+    guard var principal = principals.removeValue(forKey: key.principal) else { return }
+    principal.level.count -= rows
+    if principal.lanes[key.task]?.rows.isEmpty ?? false { principal.lanes[key.task] = nil }
+    if principal.level.count > 0 { principals[key.principal] = principal }
+  }
+
+  private mutating func forget(_ row: QueuedRow<Item>) {
+    tokens -= row.tokens
+    requests[row.request]?.rows -= 1
+    if requests[row.request]?.rows == 0 { requests[row.request] = nil }
+  }
+
+  /// Drops deadlines of requests that have left, and starts the counts anew when nothing waits.
+  private mutating func settle() {
+    while let next = deadlines.min, requests[next.request] == nil { _ = deadlines.popMin() }
+    if isEmpty { classes = RowClass.allCases.map { _ in Level(served: 0) } }
   }
 }

@@ -61,7 +61,7 @@ public struct InferenceAnswer: Sendable {
   /// nil for the bare base.
   public let version: Int?
   public let subspace: String?
-  /// The labels in the order of the prediction's scores.
+  /// What the scores of the prediction stand for, in their order.
   public let labels: [String]
   public let prediction: Prediction
   public let tokens: Int

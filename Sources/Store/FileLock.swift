@@ -20,4 +20,20 @@ final class FileLock: Sendable {
   }
 
   deinit { close(descriptor) }
+
+  /// `path` with symbolic links resolved; as it is where neither it nor its folder exists.
+  static func canonicalPath(_ path: String) -> String {
+    if let resolved = resolve(path) { return resolved }
+    let slash = path.lastIndex(of: "/")
+    let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let name = slash.map { path[path.index(after: $0)...] } ?? path[...]
+    guard let resolved = resolve(folder) else { return path }
+    return resolved == "/" ? "/\(name)" : "\(resolved)/\(name)"
+  }
+
+  private static func resolve(_ path: String) -> String? {
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
 }

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import GRDB
+internal import Synchronization
 
 /// The one database file of a daemon: subspaces, tasks and their versions, data sets, jobs. SQLite in WAL mode with
 /// `synchronous=FULL`: what a method has returned survives a crash and a power cut.
@@ -11,7 +12,9 @@ public final class Store: Sendable {
   let now: @Sendable () -> Int64
   let makeID: @Sendable (_ prefix: String) -> String
   let faults: @Sendable (FaultPoint) -> Void
-  private let lock: FileLock
+  /// The file, with symbolic links resolved, so that two names of one store share one lock.
+  public let path: String
+  private let lock: Mutex<FileLock?>
 
   /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
   ///
@@ -24,11 +27,14 @@ public final class Store: Sendable {
     path: String, now: @escaping @Sendable () -> Int64, makeID: @escaping @Sendable (String) -> String,
     faults: @escaping @Sendable (FaultPoint) -> Void = { _ in }
   ) throws(StoreError) {
-    lock = try FileLock(path: path + ".lock", store: path)
+    let path = FileLock.canonicalPath(path)
+    self.path = path
+    lock = Mutex(try FileLock(path: path + ".lock", store: path))
     self.now = now
     self.makeID = makeID
     self.faults = faults
     do {
+      try FileCheck.examine(path)
       var configuration = Configuration()
       configuration.busyMode = .timeout(10)
       configuration.maximumReaderCount = 4
@@ -36,91 +42,62 @@ public final class Store: Sendable {
         try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA mmap_size = 268435456")
       }
       pool = try DatabasePool(path: path, configuration: configuration)
-      try Self.checkHeader(pool, path: path)
       try Schema.migrator.migrate(pool)
       try pool.write { database in
         try database.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
         try database.execute(sql: "DELETE FROM datasets WHERE is_complete = 0")
-        try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE state = 'running'")
-      }
-    } catch {
-      throw StoreError(error)
-    }
-  }
-
-  /// Closes the file. Later calls throw.
-  public func close() throws(StoreError) {
-    do { try pool.close() } catch { throw StoreError(error) }
-  }
-
-  /// SQLite's own check, then every version's digest through `digest`, and every pointer.
-  ///
-  /// - Returns: what is wrong, in sentences; empty where nothing is.
-  public func verify(digest: @escaping @Sendable ([UInt8]) -> String) async throws(StoreError) -> [String] {
-    try await read { database in
-      var faults = try String.fetchAll(database, sql: "PRAGMA quick_check").filter { $0 != "ok" }
-      let versions = try Row.fetchCursor(
-        database, sql: "SELECT task, version, digest, bytes FROM versions ORDER BY task, version")
-      while let row = try versions.next() {
-        let bytes: Data = row["bytes"]
-        if digest([UInt8](bytes)) != row["digest"] as String {
-          faults.append(
-            "Version \(row["task"] as String)@\(row["version"] as Int) has other bytes than it says.")
+        for job in try String.fetchAll(database, sql: "SELECT id FROM jobs WHERE state = 'running'") {
+          try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE id = ?", arguments: [job])
+          try Self.append(database, job, "state", #"{"state":"queued"}"#)
         }
       }
-      let dangling = try String.fetchAll(
-        database,
-        sql: """
-          SELECT name FROM tasks WHERE active IS NOT NULL AND NOT EXISTS
-            (SELECT 1 FROM versions WHERE task = tasks.name AND version = tasks.active)
-          """)
-      return faults + dangling.map { "Task \($0) points to a version that is not there." }
-    }
-  }
-
-  /// A consistent copy of the open store, to a new file.
-  public func backup(to path: String) throws(StoreError) {
-    do {
-      let target = try DatabaseQueue(path: path)
-      try pool.backup(to: target)
-      try target.close()
     } catch {
       throw StoreError(error)
     }
   }
 
+  /// Closes the file, once what runs has ended, and gives the lock back. Later calls throw.
+  public func close() throws(StoreError) {
+    do { try pool.close() } catch { throw StoreError(error) }
+    lock.withLock { $0 = nil }
+  }
+
+  // Neither is cancelled with the task that calls it: an answer that a commit happened, or did not, is always true.
+
   func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(StoreError) -> T {
-    do { return try await pool.read(body) } catch { throw StoreError(error) }
+    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
+      pool.asyncRead { database in
+        continuation.resume(
+          returning: Result { try body(database.get()) }.mapError { StoreError($0) })
+      }
+    }
+    return try result.get()
   }
 
   /// One transaction: all or nothing, durable on return.
   func write<T: Sendable>(
     _ point: FaultPoint.Commit? = nil, _ body: @escaping @Sendable (Database) throws -> T
   ) async throws(StoreError) -> T {
-    do {
-      let faults = faults
-      let result = try await pool.write { database in
-        let result = try body(database)
-        if let point { faults(.before(point)) }
-        return result
+    let faults = faults
+    let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
+      pool.asyncWriteWithoutTransaction { database in
+        let result = Result<T?, any Error> {
+          var value: T?
+          try database.inTransaction(.immediate) {
+            value = try body(database)
+            if let point { faults(.before(point)) }
+            return .commit
+          }
+          if let point { faults(.after(point)) }
+          return value
+        }
+        continuation.resume(
+          returning: result.mapError { StoreError($0) }.flatMap { value in
+            value.map { .success($0) } ?? .failure(.io(code: 0, detail: "no result"))
+          })
       }
-      if let point { faults(.after(point)) }
-      return result
-    } catch {
-      throw StoreError(error)
     }
-  }
-
-  private static func checkHeader(_ pool: DatabasePool, path: String) throws {
-    let (id, isEmpty) = try pool.read { database in
-      (
-        try Int32.fetchOne(database, sql: "PRAGMA application_id") ?? 0,
-        try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") == 0
-      )
-    }
-    guard id == Schema.applicationID || (id == 0 && isEmpty) else { throw StoreError.foreignFile(path: path) }
-    let isNewer = try pool.read { try Schema.migrator.hasBeenSuperseded($0) }
-    guard !isNewer else { throw StoreError.newerSchema(path: path) }
+    return try result.get()
   }
 }
 

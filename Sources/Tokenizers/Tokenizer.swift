@@ -72,28 +72,24 @@ public struct Tokenizer: Sendable {
       var result = TokenisedText()
       result.ids.reserveCapacity(bytes.count / 4 + 8)
       result.offsets.reserveCapacity(bytes.count / 4 + 8)
-      var scratch = Scratch()
-      parts.added.split(bytes) { id, range in
-        if let id {
-          result.ids.append(id)
-          result.offsets.append(range)
-        } else {
-          tokenise(bytes, range, into: &result, &scratch)
+      parts.model.withMatcher { matcher in
+        parts.added.split(bytes) { id, range in
+          if let id {
+            result.ids.append(id)
+            result.offsets.append(range)
+          } else {
+            tokenise(bytes, range, matcher, into: &result)
+          }
         }
       }
       return result
     }
   }
 
-  private struct Scratch {
-    var pieces: [(id: Int32, range: Range<Int>)] = []
-    var ends: [(end: Int, tag: UInt32)] = []
-  }
-
   /// A stretch of the text without added tokens of the unnormalised kind.
   private func tokenise(
-    _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into result: inout TokenisedText,
-    _ scratch: inout Scratch
+    _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ matcher: WordPiece.Matcher,
+    into result: inout TokenisedText
   ) {
     let output = parts.normalizer.normalise(text, range)
     output.bytes.withUnsafeBufferPointer { bytes in
@@ -105,14 +101,9 @@ public struct Tokenizer: Sendable {
         }
         BertPreTokenizer.split(UnsafeBufferPointer(rebasing: bytes[range])) { word in
           let start = range.lowerBound + word.lowerBound
-          let wordBytes = UnsafeBufferPointer(rebasing: bytes[start..<range.lowerBound + word.upperBound])
-          scratch.pieces.removeAll(keepingCapacity: true)
-          parts.model.tokenise(wordBytes, pieces: &scratch.pieces, ends: &scratch.ends)
-          for piece in scratch.pieces {
-            result.ids.append(piece.id)
-            result.offsets.append(
-              output.original(start + piece.range.lowerBound..<start + piece.range.upperBound))
-          }
+          matcher.tokenise(
+            UnsafeBufferPointer(rebasing: bytes[start..<range.lowerBound + word.upperBound]), base: start,
+            of: output, into: &result)
         }
       }
     }

@@ -6,14 +6,18 @@ struct Vocabulary: Sendable {
   private(set) var longest = 0
   private var slots: [Slot] = []
   private var mask = 0
-  /// Where an id's bytes are; -1 for an id not in use.
-  private var starts: [Int32] = []
-  private var lengths: [Int32] = []
+  private var places: [Place] = []
   private var text: [UInt8] = []
 
-  private struct Slot {
+  fileprivate struct Slot {
     var tag: UInt32
     var id: Int32
+  }
+
+  /// Where an id's bytes are in `text`; length -1 for an id not in use.
+  fileprivate struct Place {
+    var start: Int32
+    var length: Int32
   }
 
   /// FNV-1a, which can be continued byte by byte: the hashes of all prefixes of a word come from one pass.
@@ -35,19 +39,16 @@ struct Vocabulary: Sendable {
     mask = capacity - 1
     slots = [Slot](repeating: Slot(tag: 0, id: -1), count: capacity)
     count = entries.reduce(0) { max($0, Int($1.id) + 1) }
-    starts = [Int32](repeating: -1, count: count)
-    lengths = [Int32](repeating: 0, count: count)
+    places = [Place](repeating: Place(start: 0, length: -1), count: count)
     text.reserveCapacity(entries.reduce(0) { $0 + $1.token.count })
     for (token, id) in entries {
-      var hash = Hash()
-      for byte in token { hash.add(byte) }
-      let known = token.withUnsafeBufferPointer { find(tag: hash.tag, prefix: nil, $0) }
-      guard known < 0 else {
+      guard self.id(of: token) == nil else {
         throw .duplicate(path: path, name: String(decoding: token, as: UTF8.self))
       }
-      guard starts[Int(id)] < 0 else { throw .duplicate(path: path, name: "id \(id)") }
-      starts[Int(id)] = Int32(text.count)
-      lengths[Int(id)] = Int32(token.count)
+      guard places[Int(id)].length < 0 else { throw .duplicate(path: path, name: "id \(id)") }
+      var hash = Hash()
+      for byte in token { hash.add(byte) }
+      places[Int(id)] = Place(start: Int32(text.count), length: Int32(token.count))
       text += token
       longest = max(longest, token.count)
       var slot = Int(hash.tag) & mask
@@ -56,29 +57,50 @@ struct Vocabulary: Sendable {
     }
   }
 
-  /// The id of the token `prefix` + `bytes`, whose hash is given; -1 where there is none.
-  @inline(__always)
-  func find(tag: UInt32, prefix: [UInt8]?, _ bytes: UnsafeBufferPointer<UInt8>) -> Int32 {
+  /// The table as pointers, for a text's worth of look-ups; not to outlive the closure.
+  func withReader<R>(_ body: (Reader) -> R) -> R {
     slots.withUnsafeBufferPointer { slots in
-      var slot = Int(tag) & mask
-      while true {
-        let entry = slots[slot]
-        if entry.id < 0 { return -1 }
-        if entry.tag == tag, matches(entry.id, prefix: prefix, bytes) { return entry.id }
-        slot = (slot + 1) & mask
+      places.withUnsafeBufferPointer { places in
+        text.withUnsafeBufferPointer { text in
+          body(Reader(slots: slots, places: places, text: text, mask: mask))
+        }
       }
     }
   }
 
-  private func matches(_ id: Int32, prefix: [UInt8]?, _ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
-    let skipped = prefix?.count ?? 0
-    guard Int(lengths[Int(id)]) == skipped + bytes.count else { return false }
-    let start = Int(starts[Int(id)])
-    return text.withUnsafeBufferPointer { text in
-      if let prefix {
-        for i in 0..<skipped where text[start + i] != prefix[i] { return false }
+  struct Reader {
+    fileprivate let slots: UnsafeBufferPointer<Slot>
+    fileprivate let places: UnsafeBufferPointer<Place>
+    fileprivate let text: UnsafeBufferPointer<UInt8>
+    fileprivate let mask: Int
+
+    /// The id of the token `prefix` + `bytes`, whose hash is given; -1 where there is none.
+    @inline(__always)
+    func find(tag: UInt32, prefix: UnsafeBufferPointer<UInt8>, _ bytes: UnsafeBufferPointer<UInt8>) -> Int32 {
+      var slot = Int(tag) & mask
+      while true {
+        let entry = slots[slot]
+        if entry.id < 0 { return -1 }
+        if entry.tag == tag, matches(entry.id, prefix, bytes) { return entry.id }
+        slot = (slot + 1) & mask
       }
-      for i in 0..<bytes.count where text[start + skipped + i] != bytes[i] { return false }
+    }
+
+    @inline(__always)
+    private func matches(
+      _ id: Int32, _ prefix: UnsafeBufferPointer<UInt8>, _ bytes: UnsafeBufferPointer<UInt8>
+    ) -> Bool {
+      let place = places[Int(id)]
+      guard Int(place.length) == prefix.count + bytes.count else { return false }
+      var position = Int(place.start)
+      for byte in prefix {
+        if text[position] != byte { return false }
+        position += 1
+      }
+      for byte in bytes {
+        if text[position] != byte { return false }
+        position += 1
+      }
       return true
     }
   }
@@ -87,12 +109,16 @@ struct Vocabulary: Sendable {
     let bytes = Array(token)
     var hash = Hash()
     for byte in bytes { hash.add(byte) }
-    let id = bytes.withUnsafeBufferPointer { find(tag: hash.tag, prefix: nil, $0) }
+    let none = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+    let id = bytes.withUnsafeBufferPointer { bytes in
+      withReader { $0.find(tag: hash.tag, prefix: none, bytes) }
+    }
     return id < 0 ? nil : id
   }
 
   func token(_ id: Int32) -> ArraySlice<UInt8>? {
-    guard id >= 0, id < count, starts[Int(id)] >= 0 else { return nil }
-    return text[Int(starts[Int(id)])..<Int(starts[Int(id)] + lengths[Int(id)])]
+    guard id >= 0, id < count, places[Int(id)].length >= 0 else { return nil }
+    let place = places[Int(id)]
+    return text[Int(place.start)..<Int(place.start + place.length)]
   }
 }

@@ -19,51 +19,94 @@ struct WordPiece: Sendable {
     prefixHash = hash
   }
 
-  /// Gives each piece of a word, as its id and its byte range in the word, to `emit`.
-  ///
-  /// - Parameter ends: scratch for the boundaries of one word; its contents do not matter.
-  @inline(__always)
-  func tokenise(
-    _ word: UnsafeBufferPointer<UInt8>, pieces: inout [(id: Int32, range: Range<Int>)],
-    ends: inout [(end: Int, tag: UInt32)]
-  ) {
-    let first = pieces.count
-    var scalars = 0
-    // A word of ASCII up to the limit in bytes need not be counted.
-    if word.count > scalarLimit {
-      for byte in word where byte & 0xC0 != 0x80 { scalars += 1 }
+  /// What a text's worth of words needs at hand; not to outlive the closure.
+  func withMatcher<R>(_ body: (Matcher) -> R) -> R {
+    vocabulary.withReader { reader in
+      prefix.withUnsafeBufferPointer { prefix in
+        withUnsafeTemporaryAllocation(of: Matcher.End.self, capacity: vocabulary.longest + 1) { ends in
+          body(
+            Matcher(
+              vocabulary: reader, longest: vocabulary.longest, unknown: unknown, prefix: prefix,
+              prefixHash: prefixHash, scalarLimit: scalarLimit, ends: ends))
+        }
+      }
     }
-    if scalars > scalarLimit {
-      pieces.append((unknown, 0..<word.count))
-      return
+  }
+
+  struct Matcher {
+    /// A place where a piece may end, with the hash of the piece up to it.
+    fileprivate struct End {
+      let position: Int
+      let tag: UInt32
     }
-    var start = 0
-    while start < word.count {
+
+    fileprivate let vocabulary: Vocabulary.Reader
+    fileprivate let longest: Int
+    fileprivate let unknown: Int32
+    fileprivate let prefix: UnsafeBufferPointer<UInt8>
+    fileprivate let prefixHash: Vocabulary.Hash
+    fileprivate let scalarLimit: Int
+    fileprivate let ends: UnsafeMutableBufferPointer<End>
+
+    /// Appends the pieces of a word of valid UTF-8, each with its byte range in the word moved by `base`.
+    @inline(__always)
+    func tokenise(
+      _ word: UnsafeBufferPointer<UInt8>, base: Int, of output: borrowing BertNormalizer.Output,
+      into result: inout TokenisedText
+    ) {
+      let first = result.ids.count
+      var start = isTooLong(word) ? -1 : 0
+      while start >= 0, start < word.count {
+        let end = longestPiece(word, from: start, into: &result.ids)
+        if end >= 0 { result.offsets.append(output.original(base + start..<base + end)) }
+        start = end
+      }
+      if start < 0 {
+        result.ids.removeLast(result.ids.count - first)
+        result.offsets.removeLast(result.offsets.count - first)
+        result.ids.append(unknown)
+        result.offsets.append(output.original(base..<base + word.count))
+      }
+    }
+
+    /// The end of the longest piece from a position, whose id is appended; -1 where there is none.
+    @inline(__always)
+    private func longestPiece(
+      _ word: UnsafeBufferPointer<UInt8>, from start: Int, into ids: inout [Int32]
+    ) -> Int {
+      let prefix = start == 0 ? UnsafeBufferPointer(rebasing: self.prefix[..<0]) : self.prefix
       var hash = start == 0 ? Vocabulary.Hash() : prefixHash
-      let skipped = start == 0 ? 0 : prefix.count
-      let last = min(word.count, start + vocabulary.longest - skipped)
-      ends.removeAll(keepingCapacity: true)
+      let last = min(word.count, start + longest - prefix.count)
+      var count = 0
       var i = start
       while i < last {
         hash.add(word[i])
         i += 1
-        if i == word.count || word[i] & 0xC0 != 0x80 { ends.append((i, hash.tag)) }
-      }
-      var found: Int32 = -1
-      while let (end, tag) = ends.popLast() {
-        found = vocabulary.find(
-          tag: tag, prefix: start == 0 ? nil : prefix, UnsafeBufferPointer(rebasing: word[start..<end]))
-        if found >= 0 {
-          pieces.append((found, start..<end))
-          start = end
-          break
+        if i == word.count || word[i] & 0xC0 != 0x80 {
+          ends.initializeElement(at: count, to: End(position: i, tag: hash.tag))
+          count += 1
         }
       }
-      if found < 0 {
-        pieces.removeSubrange(first...)
-        pieces.append((unknown, 0..<word.count))
-        return
+      while count > 0 {
+        count -= 1
+        let end = ends[count]
+        let piece = UnsafeBufferPointer(rebasing: word[start..<end.position])
+        let id = vocabulary.find(tag: end.tag, prefix: prefix, piece)
+        if id >= 0 {
+          ids.append(id)
+          return end.position
+        }
       }
+      return -1
+    }
+
+    @inline(__always)
+    private func isTooLong(_ word: UnsafeBufferPointer<UInt8>) -> Bool {
+      // As many bytes as scalars are allowed need no count.
+      if word.count <= scalarLimit { return false }
+      var scalars = 0
+      for byte in word where byte & 0xC0 != 0x80 { scalars += 1 }
+      return scalars > scalarLimit
     }
   }
 }

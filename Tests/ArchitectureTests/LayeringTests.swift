@@ -18,7 +18,7 @@ struct LayeringTests {
         "SystemPackage",
       ])),
     "API": Row(
-      ours: ["Serving", "HTTPWire", "Digests"],
+      ours: ["Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests"],
       outside: platform.union(foundation).union(["Logging"])),
     "HTTPServer": Row(ours: ["HTTPWire", "COpenSSL", "CSystem"], outside: platform),
     "HTTPClient": Row(

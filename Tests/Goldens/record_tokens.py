@@ -132,7 +132,7 @@ def renamed(tokens):
 
 
 CASED = renamed(["A", "##A", "##B", "B", "C", "##C", "E", "##E", "##X", "X", "\u00C9", "##\u00C9", "caf\u00E9", "Word", "##\u0301", "\u0301",
-                 "WORD", "cafe\u0301", "a\u0301", "\u0130", "##\u4E2D", "\u4E2D\u6587", "\u0001", "##\u0001", "##\u200D"])
+                 "WORD", "cafe\u0301", "a\u0301", "\u0130", "##\u4E2D\u6587", "\u4E2D\u6587", "\u0001", "##\u0001", "##\u200D"])
 FLAGS = '"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true}'
 
 
@@ -142,34 +142,36 @@ def flags(clean, chinese, accents, lower):
         "lowercase": lower})]]
 
 
-def added(*tokens):
-    items = [{"id": 30522 + i, "special": False, "content": c, "single_word": s, "lstrip": l, "rstrip": r, "normalized": n}
-             for i, (c, s, l, r, n) in enumerate(tokens)]
+def added(vocab, *tokens):
+    """Added tokens after the last; one the vocabulary has keeps its id there."""
+    new = iter(range(len(vocab), len(vocab) + len(tokens)))
+    items = [{"id": vocab[c] if c in vocab else next(new), "special": False, "content": c, "single_word": s,
+              "lstrip": l, "rstrip": r, "normalized": n} for c, s, l, r, n in tokens]
     last = '{"id":103,"special":true,"content":"[MASK]","single_word":false,"lstrip":false,"rstrip":false,"normalized":false}'
     return [[last, last.replace('"lstrip":false', '"lstrip":true') + "," + json.dumps(items)[1:-1]]]
 
 
-TEMPLATE_END = '"post_processor":'
-VARIANTS = {
-    "cased": CASED + flags(True, True, None, False),
-    "cased, accents stripped": CASED + flags(True, True, True, False),
-    "lower case, accents kept": CASED + flags(True, True, False, True),
-    "not cleaned": CASED + flags(False, True, None, True),
-    "Chinese not separated": CASED + flags(True, False, None, True),
-    "nothing normalised": CASED + [[FLAGS, '"normalizer":null']],
-    "added tokens in the text as it is": added(
-        ("word", True, False, False, False), ("<x>", False, True, False, False), ("<xy>", False, False, True, False),
-        ("caf\u00E9", False, True, True, False), ("_", True, True, True, False)),
-    "added tokens in the normalised text": added(
-        ("Word", True, False, False, True), ("<x>", False, True, False, True), ("<X>y", False, False, True, True),
-        ("Caf\u00E9", False, True, True, True), ("1", True, False, True, True)),
-    "short words": [['"max_input_chars_per_word":100', '"max_input_chars_per_word":5']],
-    "BertProcessing": [['"post_processor":{"type":"TemplateProcessing"',
-                        '"post_processor":{"type":"BertProcessing","sep":["[SEP]",102],"cls":["[CLS]",101]},'
-                        '"was":{"type":"TemplateProcessing"']],
-    "no post-processor": [['"post_processor":{"type":"TemplateProcessing"',
-                           '"post_processor":null,"was":{"type":"TemplateProcessing"']],
-}
+def variants(vocab):
+    return {
+        "cased": CASED + flags(True, True, None, False),
+        "cased, accents stripped": CASED + flags(True, True, True, False),
+        "lower case, accents kept": CASED + flags(True, True, False, True),
+        "not cleaned": CASED + flags(False, True, None, True),
+        "Chinese not separated": CASED + flags(True, False, None, True),
+        "nothing normalised": CASED + [[FLAGS, '"normalizer":null']],
+        "added tokens in the text as it is": added(
+            vocab, ("word", True, False, False, False), ("<x>", False, True, False, False), ("<xy>", False, False, True, False),
+            ("caf\u00E9", False, True, True, False), ("_", True, True, True, False)),
+        "added tokens in the normalised text": added(
+            vocab, ("Word", True, False, False, True), ("<x>", False, True, False, True), ("<X>y", False, False, True, True),
+            ("Caf\u00E9", False, True, True, True), ("1", True, False, True, True)),
+        "short words": [['"max_input_chars_per_word":100', '"max_input_chars_per_word":5']],
+        "BertProcessing": [['"post_processor":{"type":"TemplateProcessing"',
+                            '"post_processor":{"type":"BertProcessing","sep":["[SEP]",102],"cls":["[CLS]",101]},'
+                            '"was":{"type":"TemplateProcessing"']],
+        "no post-processor": [['"post_processor":{"type":"TemplateProcessing"',
+                               '"post_processor":null,"was":{"type":"TemplateProcessing"']],
+    }
 
 
 def load(text, edits):
@@ -236,13 +238,13 @@ def main():
         lines.append("fixed " + json.dumps({"text": s, "ids": ids, "offsets": offsets}, ensure_ascii=True))
     generated = strings[-(SINGLES + PAIRS):]
     sample = generated[:VARIANT_STRINGS] + generated[-VARIANT_STRINGS // 8:]
-    for name, edits in VARIANTS.items():
+    for name, edits in variants(vocab).items():
         tokenizer = load(text, edits)
         lines.append("variant " + json.dumps({"name": name, "edits": edits}, ensure_ascii=True))
         lines += [digest(encode(tokenizer, *s)) for s in sample]
     with open(sys.argv[2], "w") as f:
         f.write("\n".join(lines) + "\n")
-    print(f"{len(strings)} strings, {len(VARIANTS)} variants; look at the change and commit it")
+    print(f"{len(strings)} strings, {len(variants(vocab))} variants; look at the change and commit it")
     sys.exit(1)
 
 

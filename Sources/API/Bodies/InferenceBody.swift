@@ -71,7 +71,7 @@ struct InferenceBody: Sendable {
         errors: body.errors)
     else { return options }
     options.topK = parameters.integer("top_k", in: Limits.topK)
-    options.version = parameters.integer("version", in: 1...Int.max)
+    options.version = parameters.integer("version", in: Limits.version)
     options.truncate = parameters.choice("truncate", Truncation.self) ?? options.truncate
     options.normalize = parameters.bool("normalize") ?? options.normalize
     return options
@@ -125,8 +125,8 @@ struct ActivationBody: Sendable {
     var expected: Int?
     if let body = ObjectDecoder(value, pointer: "", allowed: ["version", "expected"], errors: errors) {
       _ = body.required("version")
-      version = body.integer("version", in: 1...Int.max)
-      expected = body.integer("expected", in: 1...Int.max)
+      version = body.integer("version", in: Limits.version)
+      expected = body.integer("expected", in: Limits.version)
     }
     try errors.check()
     self.version = version ?? 0

@@ -5,6 +5,7 @@ enum Limits {
   /// UTF-8 bytes of one text.
   static let textBytes = 1 << 20
   static let topK = 1...10_000
+  static let version = 1...999_999_999
   static let page = 1...1_000
   static let pageDefault = 100
   /// UTF-8 bytes of a cursor, an id or an idempotency key.

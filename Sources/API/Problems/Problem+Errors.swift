@@ -16,7 +16,7 @@ extension Problem {
     case .baseMismatch(let expected, let actual):
       self.init(.baseMismatch, nil, [("expected", .text(expected)), ("actual", .text(actual))])
     case .jobState(let state): self.init(.jobState, "The job is \(state).", [("state", .text(state))])
-    case .idempotencyConflict: self.init(.idempotencyConflict)
+    case .idempotencyConflict: self.init(ProblemCode.idempotencyConflict)
     case .inUse(let by): self.init(.inUse, by)
     case .validation(let errors):
       let first = errors.first.map { "\($0.pointer.isEmpty ? "The body" : $0.pointer) \($0.detail)." }
@@ -32,7 +32,7 @@ extension Problem {
         .invalidUnicode, "\(pointer) holds half of a surrogate pair.", [("pointer", .text(pointer))])
     case .invalidAdapter(let tensor, let reason):
       self.init(.invalidAdapter, nil, [("tensor", .text(tensor)), ("reason", .text(reason))])
-    case .subspaceNotGrown: self.init(.subspaceNotGrown)
+    case .subspaceNotGrown: self.init(ProblemCode.subspaceNotGrown)
     case .overloaded(let depth, let limit, let retryAfterSeconds):
       self.init(
         .overloaded, "\(depth) rows are waiting; the limit is \(limit).",
@@ -44,9 +44,9 @@ extension Problem {
         [("deadline_ms", .number(milliseconds))])
     case .notReady(let reasons):
       self.init(.notReady, reasons.joined(separator: "; "), [("reasons", .texts(reasons))])
-    case .draining: self.init(.draining)
+    case .draining: self.init(ProblemCode.draining)
     case .storeUnavailable(let cause): self.init(.storeUnavailable, cause: cause)
-    case .insufficientStorage: self.init(.insufficientStorage)
+    case .insufficientStorage: self.init(ProblemCode.insufficientStorage)
     case .cancelled: self.init(.draining, "The work was cancelled.")
     case .internal(let cause): self.init(.internal, cause: cause)
     }

@@ -5,7 +5,7 @@ internal import Serving
 /// One request after routing: who asks for what.
 struct Call: Sendable {
   let request: HTTPRequest
-  let operation: Operation
+  let operation: Endpoint
   /// The path's parameters in order.
   let parameters: [String]
   let principal: Principal
@@ -16,8 +16,7 @@ struct Call: Sendable {
   /// The version in the path.
   func version() throws(Problem) -> Int {
     let text = parameters[1]
-    let isNumber = text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
-    guard isNumber, let version = Int(text), version > 0 else {
+    guard text.utf8.allSatisfy(isDigit), let version = Int(text), Limits.version.contains(version) else {
       throw Problem(.notFound(.version, id: text))
     }
     return version

@@ -4,7 +4,7 @@ internal import HTTPWire
 struct Router: Sendable {
   enum Match: Sendable, Equatable {
     /// With the path's parameters in order.
-    case found(Operation, parameters: [String])
+    case found(Endpoint, parameters: [String])
     /// Methods in the table's order, HEAD and OPTIONS aside.
     case wrongMethod(allowed: [String])
     case nothing
@@ -13,7 +13,7 @@ struct Router: Sendable {
   fileprivate struct Resource: Sendable {
     /// nil for a parameter.
     let segments: [String?]
-    var operations: [(method: String, operation: Operation)]
+    var operations: [(method: String, operation: Endpoint)]
   }
 
   fileprivate let resources: [Resource]
@@ -26,7 +26,7 @@ struct Router: Sendable {
     var resources: [Resource] = []
     var fixed: [String: Int] = [:]
     var places: [String: Int] = [:]
-    for operation in Operation.allCases {
+    for operation in Endpoint.allCases {
       let (method, path) = operation.route
       if let place = places[path] {
         resources[place].operations.append((method, operation))

@@ -1,5 +1,5 @@
 /// Every operation; the raw value is its `operationId` in `openapi.yaml`.
-enum Operation: String, CaseIterable, Sendable {
+enum Endpoint: String, CaseIterable, Sendable {
   case getLivez, getReadyz, getMetrics, getContract, getBase
   case listSubspaces, createSubspace, getSubspace
   case listAdapters, getAdapter, deleteAdapter, getAdapterVersion, deleteAdapterVersion

@@ -1,0 +1,198 @@
+import Adapters
+import Synchronization
+import Training
+
+@testable import Serving
+
+/// A node that answers from constants, and fails where it is told to. Nothing is computed or stored.
+final class StubNode: ServingNode {
+  struct Seen: Sendable {
+    var inputs: [InferenceInput] = []
+    var options = InferenceOptions()
+    var timeout: Int?
+    var training: TrainingRequest?
+    var rows: [TrainingExample] = []
+    var finished = false
+    var abandoned = false
+    var eventsAfter: [Int64] = []
+  }
+
+  let failure: ServingError?
+  let ready: Readiness
+  let seen = Mutex(Seen())
+  /// What `events` answers, call by call; then the end.
+  let scripts: Mutex<[[JobEvent]]>
+
+  init(failure: ServingError? = nil, ready: Bool = true, events: [[JobEvent]] = []) {
+    self.failure = failure
+    self.ready = Readiness(isReady: ready, reasons: ready ? [] : ["the base is loading"])
+    scripts = Mutex(events)
+  }
+
+  func check() throws(ServingError) {
+    if let failure { throw failure }
+  }
+
+  let base = BaseSummary(
+    digest: "sha256:00", architecture: "bert", parameters: 1, elementType: "float32", width: 4, layers: 1,
+    heads: 1, contextTokens: 8, residentBytes: 1, sites: [("encoder.layer.0.attention.self.query", 4, 4)])
+
+  func readiness() async -> Readiness { ready }
+  func metrics() async -> ServingMetrics { ServingMetrics() }
+
+  static func answer(_ task: String) -> InferenceAnswer {
+    let isVector = task == "base"
+    let prediction =
+      isVector ? Prediction.embedding([1, -0.5]) : .classification(scores: [0.25, 0.5, 0.25])
+    return InferenceAnswer(
+      task: task, kind: isVector ? .embedding : .classification, version: isVector ? nil : 3,
+      subspace: isVector ? nil : "sha256:01", labels: isVector ? [] : ["a", "b", "c"],
+      prediction: prediction, tokens: 5, truncated: false)
+  }
+
+  func infer(
+    task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
+    principal: Principal
+  ) async throws(ServingError) -> InferenceResult {
+    try check()
+    seen.withLock {
+      $0.inputs = inputs
+      $0.options = options
+      $0.timeout = timeoutMilliseconds
+    }
+    return InferenceResult(
+      answers: inputs.map { _ in Self.answer(task) }, queueMilliseconds: 0.25, computeMilliseconds: 1.5)
+  }
+
+  func infer(
+    items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal
+  ) async throws(ServingError) -> InferenceResult {
+    try check()
+    return InferenceResult(
+      answers: items.map { Self.answer($0.task) }, queueMilliseconds: 0, computeMilliseconds: 1)
+  }
+
+  static let versionSummary = VersionSummary(
+    version: 3, digest: "sha256:02", method: "cora", rank: 8, alpha: 16, sites: ["query"],
+    subspace: "sha256:01", base: "sha256:00", bytes: 10, metricsJSON: #"{"accuracy":0.5}"#, job: nil,
+    createdAt: "2026-01-02T03:04:05Z", createdBy: "anonymous")
+  static let taskSummary = TaskSummary(
+    name: "tickets", kind: .classification, labels: ["a", "b", "c"], activeVersion: 3,
+    active: versionSummary, versionCount: 1, bytes: 10, isServed: true, createdAt: "2026-01-02T03:04:05Z",
+    createdBy: "anonymous")
+  static let datasetSummary = DatasetSummary(
+    id: "ds_1", name: "rows", kind: .classification, rows: 2, bytes: 20,
+    createdAt: "2026-01-02T03:04:05Z", createdBy: "anonymous")
+  static let jobSummary = JobSummary(
+    id: "job_1", type: .train, state: .queued, task: "tickets", method: "cora", settingsJSON: "{}",
+    progress: 0, epoch: nil, step: nil, steps: nil, loss: nil, examplesPerSecond: nil, secondsLeft: nil,
+    metricsJSON: nil, version: nil, subspace: nil, error: nil, createdAt: "2026-01-02T03:04:05Z",
+    startedAt: nil, finishedAt: nil, createdBy: "anonymous")
+  static let subspaceSummary = SubspaceSummary(
+    id: "sub_1", name: "default", digest: "sha256:01", base: "sha256:00", source: .weights, scope: .site,
+    center: false, rank: 2, isDefault: true, bytes: 32,
+    sites: [.init(name: "q", outputs: 4, rank: 2, singularValues: [2, 1], energyKept: 0.5)],
+    createdAt: "2026-01-02T03:04:05Z", createdBy: "anonymous")
+
+  func tasks(after: String?, limit: Int) async throws(ServingError) -> Page<TaskSummary> {
+    try check()
+    return Page(elements: [Self.taskSummary], next: "tickets")
+  }
+  func task(_ name: String) async throws(ServingError) -> TaskSummary {
+    try check()
+    return Self.taskSummary
+  }
+  func versions(of task: String) async throws(ServingError) -> [VersionSummary] { [Self.versionSummary] }
+  func version(_ version: Int, of task: String) async throws(ServingError) -> VersionSummary {
+    try check()
+    return Self.versionSummary
+  }
+  func activate(
+    task: String, version: Int, expected: Int?, principal: Principal
+  ) async throws(ServingError) -> TaskSummary {
+    try check()
+    return Self.taskSummary
+  }
+  func rollback(task: String, principal: Principal) async throws(ServingError) -> TaskSummary {
+    try check()
+    return Self.taskSummary
+  }
+  func delete(task: String) async throws(ServingError) { try check() }
+  func delete(version: Int, of task: String) async throws(ServingError) { try check() }
+
+  func beginDataset(
+    name: String, kind: TaskKind, principal: Principal
+  ) async throws(ServingError) -> any DatasetUpload {
+    try check()
+    return StubUpload(node: self)
+  }
+  func datasets(after: String?, limit: Int) async throws(ServingError) -> Page<DatasetSummary> {
+    try check()
+    return Page(elements: [Self.datasetSummary], next: nil)
+  }
+  func dataset(_ id: String) async throws(ServingError) -> DatasetSummary {
+    try check()
+    guard id == "ds_1" else { throw .notFound(.dataset, id: id) }
+    return Self.datasetSummary
+  }
+  func deleteDataset(_ id: String) async throws(ServingError) { try check() }
+
+  func train(
+    _ request: TrainingRequest, principal: Principal
+  ) async throws(ServingError) -> JobSummary {
+    try check()
+    seen.withLock { $0.training = request }
+    return Self.jobSummary
+  }
+  func jobs(
+    state: JobState?, task: String?, after: String?, limit: Int
+  ) async throws(ServingError) -> Page<JobSummary> {
+    try check()
+    return Page(elements: [Self.jobSummary], next: nil)
+  }
+  func job(_ id: String) async throws(ServingError) -> JobSummary {
+    try check()
+    guard id == "job_1" else { throw .notFound(.job, id: id) }
+    return Self.jobSummary
+  }
+  func cancel(job: String) async throws(ServingError) -> JobSummary { try await self.job(job) }
+  func pause(job: String) async throws(ServingError) -> JobSummary { try await self.job(job) }
+  func resume(job: String) async throws(ServingError) -> JobSummary { try await self.job(job) }
+  func events(
+    of job: String, after id: Int64, waitMilliseconds: Int
+  ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool) {
+    seen.withLock { $0.eventsAfter.append(id) }
+    return scripts.withLock { scripts in
+      let events = scripts.isEmpty ? [] : scripts.removeFirst()
+      return (events, scripts.isEmpty)
+    }
+  }
+
+  func subspaces(after: String?, limit: Int) async throws(ServingError) -> Page<SubspaceSummary> {
+    try check()
+    return Page(elements: [Self.subspaceSummary], next: nil)
+  }
+  func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary {
+    try check()
+    return Self.subspaceSummary
+  }
+  func makeSubspace(
+    _ request: SubspaceRequest, principal: Principal
+  ) async throws(ServingError) -> JobSummary {
+    try check()
+    return Self.jobSummary
+  }
+}
+
+struct StubUpload: DatasetUpload {
+  let node: StubNode
+
+  func append(_ rows: [TrainingExample]) async throws(ServingError) {
+    node.seen.withLock { $0.rows += rows }
+  }
+  func finish() async throws(ServingError) -> DatasetSummary {
+    node.seen.withLock { $0.finished = true }
+    return StubNode.datasetSummary
+  }
+  func abandon() async { node.seen.withLock { $0.abandoned = true } }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import GRDB
+import Testing
+
+@testable import Store
+
+@Suite struct JobTests {
+  @Test func aDatasetIsVisibleOnceCompleteAndGoneIfNot() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let kept = try await store.beginDataset(name: "kept", kind: "classification", isInline: false, by: "t")
+    let lost = try await store.beginDataset(name: "lost", kind: "classification", isInline: false, by: "t")
+    let inline = try await store.beginDataset(name: "", kind: "classification", isInline: true, by: "t")
+    for id in [kept, lost, inline] {
+      try await store.appendRows([1], count: 1, to: id)
+      try await store.appendRows([2, 3], count: 2, to: id)
+      await #expect(throws: StoreError.notFound(.dataset, id: id)) { try await store.dataset(id) }
+    }
+    let record = try await store.completeDataset(kept)
+    #expect(record.rows == 3 && record.byteCount == 3)
+    await #expect(throws: StoreError.notFound(.dataset, id: kept)) {
+      try await store.appendRows([1], count: 1, to: kept)
+    }
+    let job = try await store.insert(newJob(dataset: inline)).job
+    try store.close()
+    let again = try place.open()
+    #expect(try await again.datasets(after: nil, limit: 10) == [record])
+    #expect(try await again.rows(of: kept) == [[1], [2, 3]])
+    #expect(try await again.rows(of: inline).count == 2)
+    await #expect(throws: StoreError.notFound(.dataset, id: lost)) { try await again.dataset(lost) }
+    await #expect(throws: StoreError.inUse("job \(job.id)")) { try await again.deleteDataset(inline) }
+    try await again.deleteDataset(kept)
+    #expect(try await again.verify(digest: testDigest).isEmpty)
+  }
+
+  @Test func anIdempotencyKeyMakesOneJob() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let first = try await store.insert(newJob(key: "k", digest: "d"))
+    let second = try await store.insert(newJob(key: "k", digest: "d"))
+    #expect(first.isNew && !second.isNew && first.job.id == second.job.id)
+    await #expect(throws: StoreError.idempotencyConflict) {
+      try await store.insert(newJob(key: "k", digest: "other"))
+    }
+    #expect(try await store.insert(newJob(key: "k", digest: "other", by: "somebody else")).isNew)
+    await #expect(throws: StoreError.notFound(.dataset, id: "ds_none")) {
+      try await store.insert(newJob(dataset: "ds_none"))
+    }
+  }
+
+  @Test func oneOfManyWinsATransition() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let wins = await withTaskGroup(of: Bool.self) { group in
+      for _ in 0..<16 {
+        group.addTask {
+          (try? await store.transition(job, from: ["queued"], to: "running", event: "{}")) != nil
+        }
+      }
+      var wins = 0
+      for await won in group where won { wins += 1 }
+      return wins
+    }
+    #expect(wins == 1)
+    await #expect(throws: StoreError.jobState("running")) {
+      try await store.transition(job, from: ["queued"], to: "cancelled", event: "{}")
+    }
+    #expect(try await store.events(of: job, after: 0, limit: 10).map(\.id) == [1, 2])
+  }
+
+  @Test func aRunningJobIsQueuedAgainWithItsLastCheckpoint() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    _ = try await store.transition(job, from: ["queued"], to: "running", event: "{}")
+    for step in [10, 20, 30] {
+      let progress = JobProgress(progress: 0.3, step: step, loss: 0.5)
+      try await store.checkpoint([UInt8(step)], step: step, progress: progress, of: job)
+    }
+    try store.close()
+    let again = try place.open()
+    let record = try await again.job(job)
+    #expect(record.state == "queued" && record.step == 30 && record.progress == 0.3)
+    #expect(try await again.latestCheckpoint(of: job) == [30])
+    let kept = try await again.read {
+      try Int.fetchAll($0, sql: "SELECT step FROM checkpoints ORDER BY step")
+    }
+    #expect(kept == [20, 30])
+    _ = try await again.transition(job, from: ["queued"], to: "cancelled", event: "{}")
+    #expect(try await again.latestCheckpoint(of: job) == nil)
+  }
+
+  @Test func publishingEndsTheJobInTheSameTransaction() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let new = newVersion(job: job)
+    await #expect(throws: StoreError.self) { try await store.publish(new, activation: .always) }
+    #expect(try await store.taskCount() == 0)
+    _ = try await store.transition(job, from: ["queued"], to: "running", event: "{}")
+    _ = try await store.publish(new, activation: .always, finalEvent: #"{"version":$version}"#)
+    let record = try await store.job(job)
+    #expect(record.state == "succeeded" && record.version == 1 && record.progress == 1)
+    #expect(try await store.events(of: job, after: 2, limit: 9).map(\.data) == [#"{"version":1}"#])
+    await #expect(throws: StoreError.self) { try await store.publish(new, activation: .always) }
+    #expect(try await store.versions(of: "tickets").count == 1)
+  }
+
+  @Test func oldProgressGoesAndStateChangesStay() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let total = Store.keptProgressEvents + 200
+    for step in 1...total {
+      try await store.record(JobProgress(progress: 0, step: step), kind: "step", event: "{}", of: job)
+    }
+    let events = try await store.events(of: job, after: 0, limit: 2 * total)
+    #expect(events.first?.kind == "state" && events.last?.id == Int64(total + 1))
+    #expect(events.count <= Store.keptProgressEvents + 65)
+    #expect(zip(events, events.dropFirst()).allSatisfy { $0.id < $1.id })
+  }
+
+  @Test func jobsAreListedNewestFirst() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    var ids: [String] = []
+    for index in 0..<6 { ids.append(try await store.insert(newJob(task: "t\(index % 2)")).job.id) }
+    let page = try await store.jobs(state: nil, task: nil, after: nil, limit: 4).map(\.id)
+    #expect(page == Array(ids.reversed().prefix(4)))
+    let rest = try await store.jobs(state: nil, task: nil, after: page.last, limit: 4).map(\.id)
+    #expect(rest == [ids[1], ids[0]])
+    #expect(try await store.jobs(state: "queued", task: "t1", after: nil, limit: 9).count == 3)
+    #expect(try await store.nextQueuedJob()?.id == ids[0])
+    #expect(try await store.jobCounts() == ["queued": 6])
+  }
+}
