@@ -161,10 +161,12 @@ actor Acceptor {
     }
     isDraining = true
     drainConnections()
-    if connections.isEmpty || timers.isEmpty { return }
     forceAt = loop.now + grace.nanoseconds
-    loop.schedule(timers[0], at: forceAt)
-    await withCheckedContinuation { drained = $0 }
+    if let timer = timers.first { loop.schedule(timer, at: forceAt) }
+    await withCheckedContinuation { waiting in
+      // Looked at here: a caller from another executor is suspended by the await itself.
+      if connections.isEmpty { waiting.resume() } else { drained = waiting }
+    }
   }
 
   private func drainConnections() {

@@ -31,6 +31,7 @@ actor Connection: EventTarget {
   private var isWritable = true
   private var peerFinished = false
   private var isGone = false
+  private var isBroken = false
 
   private var reader: UnsafeContinuation<Void, Never>?
   private var writer: UnsafeContinuation<Void, Never>?
@@ -65,7 +66,7 @@ actor Connection: EventTarget {
   /// Registers the socket and starts the Task; false when the kernel refuses.
   func start() -> Bool {
     guard let token = loop.add(connection: transport.descriptor, self) else {
-      transport.close()
+      transport.close(isComplete: false)
       return false
     }
     self.token = token
@@ -194,8 +195,7 @@ actor Connection: EventTarget {
       }
       if isDraining, phase == .idle { return .drained }
       if readDeadline <= loop.now { return .timeout }
-      precondition(reader == nil, "a connection has one reader at a time")
-      await withUnsafeContinuation { reader = $0 }
+      await awaitReadable()
     }
   }
 
@@ -221,8 +221,7 @@ actor Connection: EventTarget {
       }
       writeDeadline = loop.now + limits.writeTime.nanoseconds
       schedule(writeDeadline)
-      precondition(writer == nil, "a connection has one writer at a time")
-      await withUnsafeContinuation { writer = $0 }
+      await awaitWritable()
       if writeDeadline <= loop.now, !isWritable {
         loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
         isGone = true
@@ -230,6 +229,28 @@ actor Connection: EventTarget {
         throw .peerGone
       }
       writeDeadline = .max
+    }
+  }
+
+  /// Ends at the next event or deadline.
+  ///
+  /// What is waited for is looked at inside: where the caller's Task prefers another executor (a handler's child task
+  /// that writes, say), the await suspends before the continuation is there, and an event may come in between.
+  private func awaitReadable() async {
+    await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
+      precondition(reader == nil, "a connection has one reader at a time")
+      if isReadable || isGone || readDeadline <= loop.now || (isDraining && phase == .idle) {
+        waiting.resume()
+      } else {
+        reader = waiting
+      }
+    }
+  }
+
+  private func awaitWritable() async {
+    await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
+      precondition(writer == nil, "a connection has one writer at a time")
+      if isWritable || isGone || writeDeadline <= loop.now { waiting.resume() } else { writer = waiting }
     }
   }
 
@@ -243,7 +264,7 @@ actor Connection: EventTarget {
     setReadDeadline(.max)
     if let token { loop.remove(token, descriptor: transport.descriptor) }
     token = nil
-    transport.close()
+    transport.close(isComplete: !isGone && !isBroken)
     task = nil
     onClose(id)
   }
@@ -259,7 +280,8 @@ actor Connection: EventTarget {
       case .end, .failed: return false
       case .wouldBlock:
         if isGone || isDraining || readDeadline <= loop.now { return false }
-        await withUnsafeContinuation { reader = $0 }
+        isReadable = false
+        await awaitReadable()
       }
     }
   }
@@ -306,6 +328,8 @@ actor Connection: EventTarget {
           try await producer(writer)
         } catch {
           // Without its last chunk the client sees the stream broken.
+          isBroken = true
+          if next == .untilClose { transport.makeCloseReset() }
           return false
         }
         if next == .chunked { try await send(ResponseEncoder.lastChunk) }
