@@ -16,6 +16,7 @@ struct MiniLMSubspaceTests {
   }
 
   @Test func weightsOfOneCheckpoint() throws {
+    BLAS.useOneThread()
     let checkpoint = try Checkpoint(directory: Self.folder)
     let start = ContinuousClock.now
     let subspace = try SubspaceExtraction.weights([checkpoint], base: checkpoint)
