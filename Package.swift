@@ -92,6 +92,9 @@ let package = Package(
       swiftSettings: strict),
 
     tests("DigestsTests", ["Digests"]),
+    tests("HTTPWireTests", ["HTTPWire"]),
+    tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),
+    tests("HTTPClientTests", ["HTTPClient", "HTTPServer", "HTTPWire"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
     tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
