@@ -10,11 +10,14 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
+/// Modules whose loops run over weights and texts are optimised in debug builds too: tests train and serve a real base.
+let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
 /// A module of ours. The import graph is docs/architecture.md's, held by ArchitectureTests.
 func module(
-  _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil
+  _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = strict
 ) -> Target {
-  .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -50,13 +53,13 @@ let package = Package(
     .target(
       name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
 
-    module("Digests", ["COpenSSL"]),
-    module("Safetensors"),
-    module("Tokenizers"),
-    module("Tensors", ["CKernels", "COpenBLAS"]),
-    module("Models", ["Tensors", "Safetensors", "Digests"]),
-    module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"]),
-    module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"]),
+    module("Digests", ["COpenSSL"], settings: hot),
+    module("Safetensors", settings: hot),
+    module("Tokenizers", settings: hot),
+    module("Tensors", ["CKernels", "COpenBLAS"], settings: hot),
+    module("Models", ["Tensors", "Safetensors", "Digests"], settings: hot),
+    module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"], settings: hot),
+    module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
     module("Engine", ["Training", "Adapters", "Models", "Tensors"]),
     module(
       "Scheduling",
@@ -116,5 +119,8 @@ let package = Package(
     tests("ContractTests", ["API"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
+    tests(
+      "ServingTests",
+      ["Serving", "Training", "Adapters", .product(name: "Logging", package: "swift-log")]),
   ]
 )

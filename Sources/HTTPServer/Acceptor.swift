@@ -37,6 +37,7 @@ actor Acceptor {
   private let tls: TLSContext?
   private let handler: any HTTPHandler
   private let limits: HTTPLimits
+  private let times: LimitTimes
   private let shared: SharedCounters
   private var tokens: [UInt64?] = []
   private var timers: [UInt64] = []
@@ -55,6 +56,7 @@ actor Acceptor {
     self.tls = tls
     self.handler = handler
     self.limits = limits
+    times = LimitTimes(limits)
     self.shared = shared
     self.loop = loop
   }
@@ -100,7 +102,7 @@ actor Acceptor {
     let connection = Connection(
       id: shared.next.wrappingAdd(1, ordering: .relaxed).newValue,
       transport: Transport(descriptor: descriptor, session: session), peer: ListeningSocket.peer(descriptor),
-      handler: handler, limits: limits, loop: loop,
+      handler: handler, limits: limits, times: times, loop: loop,
       onClose: { [self] id in assumeIsolated { $0.remove(id) } })
     guard connection.assumeIsolated({ $0.start() }) else {
       shared.open.wrappingSubtract(1, ordering: .relaxed)

@@ -18,6 +18,7 @@ actor Connection: EventTarget {
   private let peer: PeerAddress
   private let handler: any HTTPHandler
   let limits: HTTPLimits
+  let times: LimitTimes
   private let onClose: (UInt64) -> Void
   private var token: UInt64?
   private var task: Task<Void, Never>?
@@ -49,14 +50,14 @@ actor Connection: EventTarget {
 
   init(
     id: UInt64, transport: Transport, peer: PeerAddress, handler: any HTTPHandler, limits: HTTPLimits,
-    loop: EventLoop,
-    onClose: @escaping @Sendable (UInt64) -> Void
+    times: LimitTimes, loop: EventLoop, onClose: @escaping @Sendable (UInt64) -> Void
   ) {
     self.id = id
     self.transport = transport
     self.peer = peer
     self.handler = handler
     self.limits = limits
+    self.times = times
     self.loop = loop
     self.onClose = onClose
     parser = RequestParser(limits: limits)
@@ -219,7 +220,7 @@ actor Connection: EventTarget {
         }
         continue
       }
-      writeDeadline = loop.now + limits.writeTime.nanoseconds
+      writeDeadline = loop.now + times.write
       schedule(writeDeadline)
       await awaitWritable()
       if writeDeadline <= loop.now, !isWritable {
@@ -271,7 +272,7 @@ actor Connection: EventTarget {
 
   private func handshake() async -> Bool {
     guard phase == .handshake else { return true }
-    setReadDeadline(loop.now + limits.headTime.nanoseconds)
+    setReadDeadline(loop.now + times.head)
     while true {
       switch transport.handshake() {
       case .bytes:
@@ -302,7 +303,7 @@ actor Connection: EventTarget {
     bodyIsDone = head.framing == .length(0)
     bodyFailure = nil
     mustSendContinue = head.expectsContinue && !bodyIsDone
-    bodyBudget = limits.bodyTime.nanoseconds
+    bodyBudget = times.body
     bodyProgress = 0
     setReadDeadline(.max)
     phase = .handling
@@ -356,7 +357,7 @@ actor Connection: EventTarget {
   private func nextHead() async throws(WireError) -> HTTPRequestHead? {
     phase = .idle
     var headStart: Int64?
-    var closesAt = loop.now + limits.idleTime.nanoseconds
+    var closesAt = loop.now + times.idle
     while true {
       switch try parser.next() {
       case .head(let head): return head
@@ -366,7 +367,7 @@ actor Connection: EventTarget {
       if !parser.isIdle, headStart == nil {
         headStart = loop.now
         phase = .head
-        closesAt = loop.now + limits.headTime.nanoseconds
+        closesAt = loop.now + times.head
       }
       setReadDeadline(closesAt)
       switch await fill() {
@@ -398,10 +399,25 @@ actor Connection: EventTarget {
   private func linger() async {
     phase = .closing
     transport.finishWriting()
-    setReadDeadline(loop.now + min(limits.headTime.nanoseconds, 2_000_000_000))
+    setReadDeadline(loop.now + min(times.head, 2_000_000_000))
     // 64 reads are 4 MB.
     for _ in 0..<64 {
       guard case .bytes = await fill() else { return }
     }
+  }
+}
+
+/// The limits' times in nanoseconds, reckoned once.
+struct LimitTimes: Sendable {
+  let idle: Int64
+  let head: Int64
+  let body: Int64
+  let write: Int64
+
+  init(_ limits: HTTPLimits) {
+    idle = limits.idleTime.nanoseconds
+    head = limits.headTime.nanoseconds
+    body = limits.bodyTime.nanoseconds
+    write = limits.writeTime.nanoseconds
   }
 }

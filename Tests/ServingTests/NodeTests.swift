@@ -100,7 +100,11 @@ import Training
 
   @Test func aStoreOpenedAgainAnswersTheSame() async throws {
     let store = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).sqlite").path
-    defer { for suffix in ["", "-wal", "-shm", ".lock"] { try? FileManager.default.removeItem(atPath: store + suffix) } }
+    defer {
+      for suffix in ["", "-wal", "-shm", ".lock"] {
+        try? FileManager.default.removeItem(atPath: store + suffix)
+      }
+    }
     let before = try await withNode(store: store) { node in
       _ = try await node.learn("topics")
       return try await node.label("the door is red", task: "topics").answer.prediction
@@ -160,7 +164,8 @@ import Training
   @Test func whatTrainingWouldRefuseIsRefusedAtOnce() async throws {
     try await withNode { node in
       await #expect(throws: ServingError.self) {
-        _ = try await node.start("one", rows: (0..<8).map { .classification(text: "row \($0)", label: "same") })
+        _ = try await node.start(
+          "one", rows: (0..<8).map { .classification(text: "row \($0)", label: "same") })
       }
       await #expect(throws: ServingError.self) { _ = try await node.start("one", rows: []) }
       let found15 = try await node.jobs(state: nil, task: nil, after: nil, limit: 10).elements.isEmpty

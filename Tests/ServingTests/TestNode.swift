@@ -14,6 +14,27 @@ enum TestModel {
   }
 }
 
+/// A store that holds the default subspace and nothing else, made once: extracting it is the slow part of a first start.
+actor FirstStart {
+  static let shared = FirstStart()
+  private var path: String?
+
+  /// Copies it to `target`.
+  func copy(to target: String) async throws {
+    if path == nil {
+      let made = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).sqlite").path
+      var configuration = ServingConfiguration(modelDirectory: TestModel.directory, storePath: made)
+      configuration.defaultSubspaceRank = 16
+      let node = try await Node.open(
+        configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+      await node.close()
+      path = made
+    }
+    guard let path else { return }
+    try FileManager.default.copyItem(atPath: path, toPath: target)
+  }
+}
+
 /// A node on a store in a temporary folder, running until the body ends.
 @discardableResult
 func withNode<R: Sendable>(
@@ -24,7 +45,8 @@ func withNode<R: Sendable>(
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   defer { try? FileManager.default.removeItem(at: folder) }
   var configuration = ServingConfiguration(
-    modelDirectory: TestModel.directory, storePath: store ?? folder.appendingPathComponent("store.sqlite").path)
+    modelDirectory: TestModel.directory,
+    storePath: store ?? folder.appendingPathComponent("store.sqlite").path)
   configuration.defaultSubspaceRank = 16
   adjust(&configuration)
   let node = try await Node.open(configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
@@ -76,7 +98,9 @@ extension Node {
     }
   }
 
-  func label(_ text: String, task: String, version: Int? = nil) async throws -> (label: String, answer: InferenceAnswer) {
+  func label(_ text: String, task: String, version: Int? = nil) async throws -> (
+    label: String, answer: InferenceAnswer
+  ) {
     var options = InferenceOptions()
     options.version = version
     let result = try await infer(
@@ -95,7 +119,9 @@ extension Node {
 /// Rows that a head can tell apart.
 enum Rows {
   static let colours: [TrainingExample] = {
-    let subjects = ["the sky", "a car", "my shirt", "her house", "the wall", "this flower", "that bird", "an apple"]
+    let subjects = [
+      "the sky", "a car", "my shirt", "her house", "the wall", "this flower", "that bird", "an apple",
+    ]
     let foods = ["soup", "bread", "rice", "cheese", "an omelette", "a cake", "noodles", "a salad"]
     return subjects.flatMap { subject in
       ["blue", "red"].map { .classification(text: "\(subject) is \($0)", label: "colour") }
