@@ -92,6 +92,8 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
+      // The contract is in the binary: the file at the root is the one truth.
+      resources: [.embedInCode("Contract/openapi.yaml")],
       swiftSettings: strict),
 
     tests("DigestsTests", ["Digests"]),
