@@ -44,9 +44,9 @@ func withNode<R: Sendable>(
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   defer { try? FileManager.default.removeItem(at: folder) }
-  var configuration = ServingConfiguration(
-    modelDirectory: TestModel.directory,
-    storePath: store ?? folder.appendingPathComponent("store.sqlite").path)
+  let path = store ?? folder.appendingPathComponent("store.sqlite").path
+  if !FileManager.default.fileExists(atPath: path) { try await FirstStart.shared.copy(to: path) }
+  var configuration = ServingConfiguration(modelDirectory: TestModel.directory, storePath: path)
   configuration.defaultSubspaceRank = 16
   adjust(&configuration)
   let node = try await Node.open(configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
