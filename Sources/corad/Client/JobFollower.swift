@@ -48,7 +48,7 @@ struct JobFollower {
     } else if let progress = data["progress"]?.double {
       parts.append(bar(progress))
     } else {
-      parts.append(kind)
+      return kind + "  " + data.text
     }
     for name in ["epoch", "loss", "examples_per_second", "seconds_left", "metrics"] {
       if let value = data[name] { parts.append("\(name) \(value.text)") }
