@@ -48,7 +48,7 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-    .target(name: "CSystem"),
+    .target(name: "CPlatform"),
     // Kernels are compiled for speed in debug builds too: tests run real models through them.
     .target(
       name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
@@ -75,8 +75,8 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     module("HTTPWire"),
-    module("HTTPServer", ["HTTPWire", "COpenSSL", "CSystem"]),
-    module("HTTPClient", ["HTTPWire", "COpenSSL", "CSystem"]),
+    module("HTTPServer", ["HTTPWire", "COpenSSL", "CPlatform"]),
+    module("HTTPClient", ["HTTPWire", "COpenSSL", "CPlatform"]),
     module(
       "API",
       [
@@ -86,11 +86,12 @@ let package = Package(
     .executableTarget(
       name: "corad",
       dependencies: [
-        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CSystem",
+        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CPlatform",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       // The contract is in the binary: the file at the root is the one truth.
       resources: [.embedInCode("Contract/openapi.yaml")],

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Foundation
+internal import HTTPClient
 internal import HTTPWire
 
 /// Shows a job as it moves: one live line for a person, a line an event for a log.

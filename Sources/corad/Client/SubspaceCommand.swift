@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import HTTPClient
 internal import HTTPWire
 
 struct SubspaceCommand: ParsableCommand {

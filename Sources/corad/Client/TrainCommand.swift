@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Foundation
+internal import HTTPClient
 internal import HTTPWire
 
 struct TrainCommand: ParsableCommand {

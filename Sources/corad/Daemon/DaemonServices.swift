@@ -51,7 +51,7 @@ struct WatchdogService: Service {
 }
 
 /// Ends the process at the second signal, whatever it waits for.
-final class SecondSignal: Sendable {
+final class SecondSignal {
   private let sources: [any DispatchSourceSignal]
 
   init(_ signals: [Int32]) {

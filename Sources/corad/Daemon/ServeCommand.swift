@@ -6,6 +6,7 @@ internal import HTTPServer
 internal import Logging
 internal import ServiceLifecycle
 internal import Serving
+internal import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

@@ -35,7 +35,7 @@ struct ServiceManager: Sendable {
     let bytes = Array(state.utf8)
     withUnsafePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-        _ = sendto(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL.rawValue), address, length)
+        _ = sendto(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL), address, length)
       }
     }
   }
