@@ -14,7 +14,8 @@ struct LayeringTests {
     "corad": Row(
       ours: ["API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CPlatform"],
       outside: platform.union(foundation).union([
-        "FoundationNetworking", "ArgumentParser", "Configuration", "Logging", "ServiceLifecycle", "UnixSignals",
+        "FoundationNetworking", "ArgumentParser", "Configuration", "Logging", "ServiceLifecycle",
+        "UnixSignals",
         "SystemPackage",
       ])),
     "API": Row(
