@@ -1,8 +1,9 @@
 import Glibc
 import HTTPClient
-import HTTPServer
 import HTTPWire
 import Synchronization
+
+@testable import HTTPServer
 
 /// Answers by path; `gates` let a test hold an answer back without a clock.
 final class TestHandler: HTTPHandler {
@@ -88,7 +89,7 @@ final class Signal: Sendable {
     var waiting: [CheckedContinuation<Void, Never>] = []
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   func fire() {
     let waiting = state.withLock { state in
