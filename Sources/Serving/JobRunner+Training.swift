@@ -3,7 +3,6 @@ internal import Digests
 internal import Engine
 internal import Models
 internal import Store
-internal import Tensors
 internal import Tokenizers
 internal import Training
 
