@@ -111,16 +111,17 @@ extension Node {
     _ job: String, _ intent: JobRunner.Intent, from waiting: Set<String>, to state: JobState
   ) async throws(ServingError) -> JobSummary {
     let changes = signals.changes(of: job)
-    let record = try await stored { () throws(StoreError) in try await store.job(job) }
-    if waiting.contains(record.state) {
-      let moved = try await stored { () throws(StoreError) in
-        try await store.transition(
-          job, from: Array(waiting), to: state.rawValue, event: #"{"state":"\#(state.rawValue)"}"#)
-      }
+    // Tried rather than looked up: the runner may take the job between a look and a move.
+    do throws(StoreError) {
+      let moved = try await store.transition(
+        job, from: Array(waiting), to: state.rawValue, event: #"{"state":"\#(state.rawValue)"}"#)
       signals.moved(job)
       return Self.summary(moved)
+    } catch {
+      guard case .jobState(let actual) = error, actual == JobState.running.rawValue else {
+        throw ServingError(error)
+      }
     }
-    guard record.state == JobState.running.rawValue else { throw .jobState(state: record.state) }
     runner.ask(job, intent)
     for await _ in changes {
       let now = try await self.job(job)
