@@ -10,11 +10,14 @@ let strict: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
+/// Modules whose loops run over weights and texts are optimised in debug builds too: tests train and serve a real base.
+let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
 /// A module of ours. The import graph is docs/architecture.md's, held by ArchitectureTests.
 func module(
-  _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil
+  _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = strict
 ) -> Target {
-  .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -45,18 +48,18 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-    .target(name: "CSystem"),
+    .target(name: "CPlatform"),
     // Kernels are compiled for speed in debug builds too: tests run real models through them.
     .target(
       name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
 
-    module("Digests", ["COpenSSL"]),
-    module("Safetensors"),
-    module("Tokenizers"),
-    module("Tensors", ["CKernels", "COpenBLAS"]),
-    module("Models", ["Tensors", "Safetensors", "Digests"]),
-    module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"]),
-    module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"]),
+    module("Digests", ["COpenSSL"], settings: hot),
+    module("Safetensors", settings: hot),
+    module("Tokenizers", settings: hot),
+    module("Tensors", ["CKernels", "COpenBLAS"], settings: hot),
+    module("Models", ["Tensors", "Safetensors", "Digests"], settings: hot),
+    module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"], settings: hot),
+    module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
     module("Engine", ["Training", "Adapters", "Models", "Tensors"]),
     module(
       "Scheduling",
@@ -72,8 +75,8 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     module("HTTPWire"),
-    module("HTTPServer", ["HTTPWire", "COpenSSL", "CSystem"]),
-    module("HTTPClient", ["HTTPWire", "COpenSSL", "CSystem"]),
+    module("HTTPServer", ["HTTPWire", "COpenSSL", "CPlatform"]),
+    module("HTTPClient", ["HTTPWire", "COpenSSL", "CPlatform"]),
     module(
       "API",
       [
@@ -83,15 +86,21 @@ let package = Package(
     .executableTarget(
       name: "corad",
       dependencies: [
-        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CSystem",
+        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CPlatform",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
+      // The contract is in the binary: the file at the root is the one truth.
+      resources: [.embedInCode("Contract/openapi.yaml")],
       swiftSettings: strict),
 
     tests("DigestsTests", ["Digests"]),
+    tests("HTTPWireTests", ["HTTPWire"]),
+    tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),
+    tests("HTTPClientTests", ["HTTPClient", "HTTPServer", "HTTPWire"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
     tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
@@ -110,5 +119,8 @@ let package = Package(
     tests("ContractTests", ["API"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
+    tests(
+      "ServingTests",
+      ["Serving", "Training", "Adapters", .product(name: "Logging", package: "swift-log")]),
   ]
 )

@@ -136,11 +136,16 @@ extension Matrix {
 
   /// True when the columns are orthonormal to float32's rounding.
   var isOrthonormal: Bool {
+    var transposed = Matrix(zeros: columns, rows)
+    for row in 0..<rows {
+      for column in 0..<columns { transposed.values[column * rows + row] = values[row * columns + column] }
+    }
+    var gram = [Double](repeating: 0, count: columns * columns)
+    transposed.withView { Gram.accumulate($0, scale: 1, into: &gram) }
     for i in 0..<columns {
-      for j in i..<columns {
-        var sum = 0.0
-        for row in 0..<rows { sum += Double(values[row * columns + i]) * Double(values[row * columns + j]) }
-        if abs(sum - (i == j ? 1 : 0)) > Self.orthonormalTolerance { return false }
+      for j in 0..<columns where !(abs(gram[i * columns + j] - (i == j ? 1 : 0)) <= Self.orthonormalTolerance)
+      {
+        return false
       }
     }
     return true

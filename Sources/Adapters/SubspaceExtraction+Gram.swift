@@ -90,8 +90,8 @@ private struct Accumulation {
   let outputs: Int
   /// The output side: `C = Σ s²·M·Mᵀ`, `[outputs, outputs]`; empty when M has fewer columns than rows.
   private var gram: [Double]
-  /// The other side keeps M itself, which is the smaller there: scaled columns, one after the other.
-  private var tall: [Double]?
+  /// The other side keeps M itself, which is the smaller there: scaled columns, one after the other, as they came.
+  private var tall: [Float]?
   private var energy = 0.0
   private var columns: Int
   private var noise = 0.0
@@ -119,11 +119,14 @@ private struct Accumulation {
       matrix.withView { Gram.accumulate($0, scale: scale * scale, into: &gram) }
       return
     }
-    for column in 0..<matrix.columns {
-      for row in 0..<matrix.rows {
-        tall?.append(Double(matrix.values[row * matrix.columns + column]) * scale)
+    let factor = Float(scale)
+    var scaled = [Float](repeating: 0, count: matrix.values.count)
+    for row in 0..<matrix.rows {
+      for column in 0..<matrix.columns {
+        scaled[column * matrix.rows + row] = matrix.values[row * matrix.columns + column] * factor
       }
     }
+    tall?.append(contentsOf: scaled)
   }
 
   func site(rank: Int, normalised: Bool, name: String) throws(SubspaceError) -> SubspaceSite? {
@@ -161,28 +164,33 @@ private struct Accumulation {
     return basis
   }
 
-  private func columnGram(_ tall: [Double]) -> [Double] {
+  private func columnGram(_ tall: [Float]) -> [Double] {
     var result = [Double](repeating: 0, count: columns * columns)
-    for i in 0..<columns {
-      for j in i..<columns {
-        var sum = 0.0
-        for row in 0..<outputs { sum += tall[i * outputs + row] * tall[j * outputs + row] }
-        result[i * columns + j] = sum
-        result[j * columns + i] = sum
-      }
+    Matrix(rows: columns, columns: outputs, values: tall).withView {
+      Gram.accumulate($0, scale: 1, into: &result)
     }
     return result
   }
 
   /// `U = M·V·Σ⁻¹`, orthonormalised once more because small singular values magnify rounding.
-  private func leftVectors(_ tall: [Double], _ vectors: [Double], _ singular: [Double], _ kept: Int)
-    -> [Double]?
-  {
+  private func leftVectors(
+    _ tall: [Float], _ vectors: [Double], _ singular: [Double], _ kept: Int
+  ) -> [Double]? {
     var result = [Double](repeating: 0, count: outputs * kept)
-    for k in 0..<kept {
-      for column in 0..<columns {
-        let factor = vectors[k * columns + column] / singular[k]
-        for row in 0..<outputs { result[row * kept + k] += factor * tall[column * outputs + row] }
+    result.withUnsafeMutableBufferPointer { result in
+      tall.withUnsafeBufferPointer { tall in
+        for column in 0..<columns {
+          for k in 0..<kept {
+            let factor = vectors[k * columns + column] / singular[k]
+            var (from, to) = (column * outputs, k)
+            let end = from + outputs
+            while from < end {
+              result[to] += factor * Double(tall[from])
+              from += 1
+              to += kept
+            }
+          }
+        }
       }
     }
     return Factorisation.orthonormalise(result, rows: outputs, columns: kept)
@@ -191,5 +199,5 @@ private struct Accumulation {
 
 extension Matrix {
   /// The squared Frobenius norm, in Double.
-  var squaredNorm: Double { values.reduce(0) { $0 + Double($1) * Double($1) } }
+  var squaredNorm: Double { values.withUnsafeBufferPointer { Elementwise.sumOfSquares($0) } }
 }

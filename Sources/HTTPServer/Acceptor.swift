@@ -1,4 +1,4 @@
-internal import CSystem
+internal import CPlatform
 internal import Glibc
 internal import HTTPWire
 internal import Synchronization
@@ -37,6 +37,7 @@ actor Acceptor {
   private let tls: TLSContext?
   private let handler: any HTTPHandler
   private let limits: HTTPLimits
+  private let times: LimitTimes
   private let shared: SharedCounters
   private var tokens: [UInt64?] = []
   private var timers: [UInt64] = []
@@ -55,6 +56,7 @@ actor Acceptor {
     self.tls = tls
     self.handler = handler
     self.limits = limits
+    times = LimitTimes(limits)
     self.shared = shared
     self.loop = loop
   }
@@ -100,7 +102,7 @@ actor Acceptor {
     let connection = Connection(
       id: shared.next.wrappingAdd(1, ordering: .relaxed).newValue,
       transport: Transport(descriptor: descriptor, session: session), peer: ListeningSocket.peer(descriptor),
-      handler: handler, limits: limits, loop: loop,
+      handler: handler, limits: limits, times: times, loop: loop,
       onClose: { [self] id in assumeIsolated { $0.remove(id) } })
     guard connection.assumeIsolated({ $0.start() }) else {
       shared.open.wrappingSubtract(1, ordering: .relaxed)
@@ -161,10 +163,12 @@ actor Acceptor {
     }
     isDraining = true
     drainConnections()
-    if connections.isEmpty || timers.isEmpty { return }
     forceAt = loop.now + grace.nanoseconds
-    loop.schedule(timers[0], at: forceAt)
-    await withCheckedContinuation { drained = $0 }
+    if let timer = timers.first { loop.schedule(timer, at: forceAt) }
+    await withCheckedContinuation { waiting in
+      // Looked at here: a caller from another executor is suspended by the await itself.
+      if connections.isEmpty { waiting.resume() } else { drained = waiting }
+    }
   }
 
   private func drainConnections() {

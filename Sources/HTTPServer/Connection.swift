@@ -1,4 +1,4 @@
-internal import CSystem
+internal import CPlatform
 internal import Glibc
 internal import HTTPWire
 internal import Synchronization
@@ -18,6 +18,7 @@ actor Connection: EventTarget {
   private let peer: PeerAddress
   private let handler: any HTTPHandler
   let limits: HTTPLimits
+  let times: LimitTimes
   private let onClose: (UInt64) -> Void
   private var token: UInt64?
   private var task: Task<Void, Never>?
@@ -31,6 +32,7 @@ actor Connection: EventTarget {
   private var isWritable = true
   private var peerFinished = false
   private var isGone = false
+  private var isBroken = false
 
   private var reader: UnsafeContinuation<Void, Never>?
   private var writer: UnsafeContinuation<Void, Never>?
@@ -48,14 +50,14 @@ actor Connection: EventTarget {
 
   init(
     id: UInt64, transport: Transport, peer: PeerAddress, handler: any HTTPHandler, limits: HTTPLimits,
-    loop: EventLoop,
-    onClose: @escaping @Sendable (UInt64) -> Void
+    times: LimitTimes, loop: EventLoop, onClose: @escaping @Sendable (UInt64) -> Void
   ) {
     self.id = id
     self.transport = transport
     self.peer = peer
     self.handler = handler
     self.limits = limits
+    self.times = times
     self.loop = loop
     self.onClose = onClose
     parser = RequestParser(limits: limits)
@@ -65,7 +67,7 @@ actor Connection: EventTarget {
   /// Registers the socket and starts the Task; false when the kernel refuses.
   func start() -> Bool {
     guard let token = loop.add(connection: transport.descriptor, self) else {
-      transport.close()
+      transport.close(isComplete: false)
       return false
     }
     self.token = token
@@ -194,8 +196,7 @@ actor Connection: EventTarget {
       }
       if isDraining, phase == .idle { return .drained }
       if readDeadline <= loop.now { return .timeout }
-      precondition(reader == nil, "a connection has one reader at a time")
-      await withUnsafeContinuation { reader = $0 }
+      await awaitReadable()
     }
   }
 
@@ -219,10 +220,9 @@ actor Connection: EventTarget {
         }
         continue
       }
-      writeDeadline = loop.now + limits.writeTime.nanoseconds
+      writeDeadline = loop.now + times.write
       schedule(writeDeadline)
-      precondition(writer == nil, "a connection has one writer at a time")
-      await withUnsafeContinuation { writer = $0 }
+      await awaitWritable()
       if writeDeadline <= loop.now, !isWritable {
         loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
         isGone = true
@@ -230,6 +230,28 @@ actor Connection: EventTarget {
         throw .peerGone
       }
       writeDeadline = .max
+    }
+  }
+
+  /// Ends at the next event or deadline.
+  ///
+  /// What is waited for is looked at inside: where the caller's Task prefers another executor (a handler's child task
+  /// that writes, say), the await suspends before the continuation is there, and an event may come in between.
+  private func awaitReadable() async {
+    await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
+      precondition(reader == nil, "a connection has one reader at a time")
+      if isReadable || isGone || readDeadline <= loop.now || (isDraining && phase == .idle) {
+        waiting.resume()
+      } else {
+        reader = waiting
+      }
+    }
+  }
+
+  private func awaitWritable() async {
+    await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
+      precondition(writer == nil, "a connection has one writer at a time")
+      if isWritable || isGone || writeDeadline <= loop.now { waiting.resume() } else { writer = waiting }
     }
   }
 
@@ -243,14 +265,14 @@ actor Connection: EventTarget {
     setReadDeadline(.max)
     if let token { loop.remove(token, descriptor: transport.descriptor) }
     token = nil
-    transport.close()
+    transport.close(isComplete: !isGone && !isBroken)
     task = nil
     onClose(id)
   }
 
   private func handshake() async -> Bool {
     guard phase == .handshake else { return true }
-    setReadDeadline(loop.now + limits.headTime.nanoseconds)
+    setReadDeadline(loop.now + times.head)
     while true {
       switch transport.handshake() {
       case .bytes:
@@ -259,7 +281,8 @@ actor Connection: EventTarget {
       case .end, .failed: return false
       case .wouldBlock:
         if isGone || isDraining || readDeadline <= loop.now { return false }
-        await withUnsafeContinuation { reader = $0 }
+        isReadable = false
+        await awaitReadable()
       }
     }
   }
@@ -280,7 +303,7 @@ actor Connection: EventTarget {
     bodyIsDone = head.framing == .length(0)
     bodyFailure = nil
     mustSendContinue = head.expectsContinue && !bodyIsDone
-    bodyBudget = limits.bodyTime.nanoseconds
+    bodyBudget = times.body
     bodyProgress = 0
     setReadDeadline(.max)
     phase = .handling
@@ -306,6 +329,8 @@ actor Connection: EventTarget {
           try await producer(writer)
         } catch {
           // Without its last chunk the client sees the stream broken.
+          isBroken = true
+          if next == .untilClose { transport.makeCloseReset() }
           return false
         }
         if next == .chunked { try await send(ResponseEncoder.lastChunk) }
@@ -332,7 +357,7 @@ actor Connection: EventTarget {
   private func nextHead() async throws(WireError) -> HTTPRequestHead? {
     phase = .idle
     var headStart: Int64?
-    var closesAt = loop.now + limits.idleTime.nanoseconds
+    var closesAt = loop.now + times.idle
     while true {
       switch try parser.next() {
       case .head(let head): return head
@@ -342,7 +367,7 @@ actor Connection: EventTarget {
       if !parser.isIdle, headStart == nil {
         headStart = loop.now
         phase = .head
-        closesAt = loop.now + limits.headTime.nanoseconds
+        closesAt = loop.now + times.head
       }
       setReadDeadline(closesAt)
       switch await fill() {
@@ -374,10 +399,25 @@ actor Connection: EventTarget {
   private func linger() async {
     phase = .closing
     transport.finishWriting()
-    setReadDeadline(loop.now + min(limits.headTime.nanoseconds, 2_000_000_000))
+    setReadDeadline(loop.now + min(times.head, 2_000_000_000))
     // 64 reads are 4 MB.
     for _ in 0..<64 {
       guard case .bytes = await fill() else { return }
     }
+  }
+}
+
+/// The limits' times in nanoseconds, reckoned once.
+struct LimitTimes: Sendable {
+  let idle: Int64
+  let head: Int64
+  let body: Int64
+  let write: Int64
+
+  init(_ limits: HTTPLimits) {
+    idle = limits.idleTime.nanoseconds
+    head = limits.headTime.nanoseconds
+    body = limits.bodyTime.nanoseconds
+    write = limits.writeTime.nanoseconds
   }
 }

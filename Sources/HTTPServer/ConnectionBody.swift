@@ -47,7 +47,7 @@ extension Connection {
         bodyProgress += bytes.count
         if bodyProgress >= Connection.progressBytes {
           bodyProgress = 0
-          bodyBudget = limits.bodyTime.nanoseconds
+          bodyBudget = times.body
         }
         // The end behind the last byte is known now: no second call is needed for the connection to go on.
         if parser.bodyRest == 0, case .end = try parser.next() { bodyIsDone = true }

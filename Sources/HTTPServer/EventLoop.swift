@@ -1,4 +1,4 @@
-internal import CSystem
+internal import CPlatform
 internal import Glibc
 internal import HTTPWire
 internal import Synchronization
@@ -12,7 +12,7 @@ protocol EventTarget: AnyObject, Sendable {
 /// One thread around epoll that is a Swift executor itself: connections are actors on it, so their straight-line code
 /// runs where their socket's events arrive, without a hop.
 // SAFETY: the thread that `start` makes owns every var · `checkIsolated` at each entry that touches them; only `inbox`
-// (a Mutex) and `thread` (an atomic) are used from elsewhere.
+// (locked) and `thread` (an atomic) are used from elsewhere.
 final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
   private struct Inbox {
     var jobs: [UnownedJob] = []
@@ -34,7 +34,7 @@ final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
   private let wakeup: Int32
   private let name: String
   private let thread = Atomic<UInt>(0)
-  private let inbox = Mutex(Inbox())
+  private let inbox = Locked(Inbox())
   private var jobs: [UnownedJob] = []
   private var slots: [Slot] = []
   private var freeSlots: [Int] = []
@@ -83,7 +83,7 @@ final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
     pthread_detach(handle)
   }
 
-  /// Ends the thread once its jobs are done.
+  /// Ends the thread once its jobs are done; what is enqueued later never runs.
   func stop() {
     inbox.withLock { $0.isStopping = true }
     csystem_wakeup_signal(wakeup)
@@ -183,7 +183,11 @@ final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
     while true {
       let isStopping = takeInbox()
       runJobs()
-      if isStopping, jobs.isEmpty { return }
+      if isStopping, jobs.isEmpty, inbox.withLock({ $0.jobs.isEmpty }) {
+        // The system gives a thread's name to the next one: from here on nobody is on this loop.
+        thread.store(0, ordering: .relaxed)
+        return
+      }
       var timeout: Int32 = -1
       if !jobs.isEmpty {
         timeout = 0

@@ -1,4 +1,4 @@
-internal import CSystem
+internal import CPlatform
 internal import Glibc
 public import HTTPWire
 internal import Synchronization
@@ -13,7 +13,7 @@ public final class HTTPServer: Sendable {
 
   private let configuration: HTTPServerConfiguration
   private let handler: any HTTPHandler
-  private let running = Mutex<Running?>(nil)
+  private let running = Locked<Running?>(nil)
 
   public init(configuration: HTTPServerConfiguration, handler: any HTTPHandler) {
     self.configuration = configuration
@@ -77,7 +77,7 @@ public final class HTTPServer: Sendable {
     last.withLock { $0 = HTTPServer.sum(state.acceptors) }
   }
 
-  private let last = Mutex(HTTPServerMetrics())
+  private let last = Locked(HTTPServerMetrics())
 
   /// The counters now; after the drain, what they ended at.
   public var metrics: HTTPServerMetrics {

@@ -50,9 +50,19 @@ struct Transport {
     shutdown(descriptor, Int32(SHUT_WR))
   }
 
-  func close() {
-    if let session { SSL_free(session) }
+  /// - Parameter isComplete: whether all that was to be sent was; else a TLS peer gets no close_notify.
+  func close(isComplete: Bool) {
+    if let session {
+      if isComplete, SSL_is_init_finished(session) == 1 { SSL_shutdown(session) }
+      SSL_free(session)
+    }
     Glibc.close(descriptor)
+  }
+
+  /// Makes the close a reset: the only way to say on a plain socket that a stream without a length is not complete.
+  func makeCloseReset() {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
   }
 
   private func blocked() -> Outcome {

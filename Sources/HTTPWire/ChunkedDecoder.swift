@@ -39,7 +39,7 @@ struct ChunkedDecoder: Sendable {
         size -= count
         if size == 0 { state = .dataEnd }
       } else if state == .trailers {
-        try trailer(bytes[position])
+        try trailer(bytes[position], at: here)
         position += 1
       } else {
         try frame(bytes[position], at: here)
@@ -88,7 +88,7 @@ struct ChunkedDecoder: Sendable {
     }
   }
 
-  private mutating func trailer(_ byte: UInt8) throws(WireError) {
+  private mutating func trailer(_ byte: UInt8, at offset: Int) throws(WireError) {
     trailerBytes += 1
     if trailerBytes > limits.headBytes { throw .headTooLarge(limitBytes: limits.headBytes) }
     var position = 0
@@ -97,7 +97,7 @@ struct ChunkedDecoder: Sendable {
       if try trailers.parse(one.span, at: &position, upTo: 1) { state = .finished }
     } catch {
       // The section parser saw one byte: its offsets say nothing about the body.
-      if case .malformed(let reason, _) = error { throw .malformed(reason, offset: offset + trailerBytes) }
+      if case .malformed(let reason, _) = error { throw .malformed(reason, offset: offset) }
       throw error
     }
   }

@@ -11,7 +11,9 @@ public struct HTTPRequestHead: Sendable {
   /// Whether the client waits for `100 Continue` before it sends the body.
   public let expectsContinue: Bool
 
-  private let targetBytes: [UInt8]
+  /// The whole head of a parsed request; the target alone of one made by hand.
+  private let source: [UInt8]
+  private let targetRange: Range<Int>
   private let pathRange: Range<Int>
   private let queryRange: Range<Int>
   private let authorityRange: Range<Int>?
@@ -33,17 +35,18 @@ public struct HTTPRequestHead: Sendable {
       throw .malformed(.target, offset: index)
     }
     try self.init(
-      method: method, target: bytes[...], targetOffset: 0, fields: all, minorVersion: minorVersion)
+      method: method, source: bytes, target: 0..<bytes.count, fields: all, minorVersion: minorVersion)
   }
 
   init(
-    method: HTTPMethod, target: ArraySlice<UInt8>, targetOffset: Int, fields: HTTPFields, minorVersion: Int
+    method: HTTPMethod, source: [UInt8], target: Range<Int>, fields: HTTPFields, minorVersion: Int
   ) throws(WireError) {
-    let form = try RequestTarget(target, method: method, offset: targetOffset)
+    let form = try RequestTarget(source, target, method: method)
     self.method = method
     self.minorVersion = minorVersion
     self.fields = fields
-    targetBytes = Array(target)
+    self.source = source
+    targetRange = target
     pathRange = form.path
     queryRange = form.query
     authorityRange = form.authority
@@ -54,19 +57,19 @@ public struct HTTPRequestHead: Sendable {
   }
 
   /// The target as it was sent.
-  public var target: String { String(decoding: targetBytes, as: UTF8.self) }
+  public var target: String { String(decoding: source[targetRange], as: UTF8.self) }
 
   /// The path as it was sent, escapes included: `/` at least, or `*`.
   public var rawPath: String {
-    pathRange.isEmpty ? "/" : String(decoding: targetBytes[pathRange], as: UTF8.self)
+    pathRange.isEmpty ? "/" : String(decoding: source[pathRange], as: UTF8.self)
   }
 
   /// The query as it was sent, without its question mark.
-  public var rawQuery: String { String(decoding: targetBytes[queryRange], as: UTF8.self) }
+  public var rawQuery: String { String(decoding: source[queryRange], as: UTF8.self) }
 
   /// The path's segments, each percent-decoded after the split: `/a%2Fb/` is `["a/b", ""]`, `/` is `[]`.
   public var segments: [String] {
-    let path = targetBytes[pathRange].dropFirst()
+    let path = source[pathRange].dropFirst()
     guard !path.isEmpty else { return [] }
     return path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
       RequestTarget.decoded($0, plusIsSpace: false)
@@ -75,7 +78,7 @@ public struct HTTPRequestHead: Sendable {
 
   /// Name and value of each query item, percent-decoded, `+` read as a space; no `=` gives an empty value.
   public var query: [(name: String, value: String)] {
-    targetBytes[queryRange].split(separator: UInt8(ascii: "&")).map { item in
+    source[queryRange].split(separator: UInt8(ascii: "&")).map { item in
       let equals = item.firstIndex(of: UInt8(ascii: "=")) ?? item.endIndex
       return (
         RequestTarget.decoded(item[..<equals], plusIsSpace: true),
@@ -86,7 +89,7 @@ public struct HTTPRequestHead: Sendable {
 
   /// Host and port: an absolute target's, else the Host field's.
   public var host: String? {
-    if let authorityRange { return String(decoding: targetBytes[authorityRange], as: UTF8.self) }
+    if let authorityRange { return String(decoding: source[authorityRange], as: UTF8.self) }
     return fields.single("host")
   }
 

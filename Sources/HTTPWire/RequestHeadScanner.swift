@@ -118,7 +118,7 @@ struct RequestHeadScanner: Sendable {
   func head(_ bytes: [UInt8]) throws(WireError) -> HTTPRequestHead {
     try HTTPRequestHead(
       method: HTTPMethod(String(decoding: bytes[methodRange], as: UTF8.self)),
-      target: bytes[targetRange], targetOffset: targetRange.lowerBound,
-      fields: HTTPFields(bytes: bytes, entries: fields.entries), minorVersion: min(Int(minor), 1))
+      source: bytes, target: targetRange, fields: HTTPFields(bytes: bytes, entries: fields.entries),
+      minorVersion: min(Int(minor), 1))
   }
 }

@@ -89,8 +89,14 @@ public struct RequestParser: Sendable {
     case .chunked:
       var piece: [UInt8] = []
       let input = buffer
-      let used = try chunks.decode(input.span, from: start, into: &piece, room: RequestParser.pieceBytes)
-      start += used
+      do throws(WireError) {
+        start += try chunks.decode(input.span, from: start, into: &piece, room: RequestParser.pieceBytes)
+      } catch {
+        // What came before the fault is delivered first, as it is when it arrives alone.
+        if piece.isEmpty { throw error }
+        failure = error
+        return .body(piece)
+      }
       if chunks.isFinished { phase = .end }
       if !piece.isEmpty { return .body(piece) }
       return chunks.isFinished ? try step() : .needMore

@@ -1,60 +1,64 @@
-/// The parts of a request target (RFC 9112 §3.2); indices are the slice's own.
+/// The parts of a request target (RFC 9112 §3.2), as ranges of the bytes it was found in.
 struct RequestTarget {
   var path: Range<Int>
   var query: Range<Int>
   var authority: Range<Int>?
 
-  /// Accepts origin-form, absolute-form of http and https, and `*` for OPTIONS. Ranges count from the slice's start.
-  init(_ target: ArraySlice<UInt8>, method: HTTPMethod, offset: Int) throws(WireError) {
-    let bytes = Array(target)
+  /// Accepts origin-form, absolute-form of http and https, and `*` for OPTIONS.
+  init(_ bytes: [UInt8], _ target: Range<Int>, method: HTTPMethod) throws(WireError) {
     if method.name == "CONNECT" { throw .notImplemented(.method, offset: 0) }
-    var pathStart = 0
-    if bytes.first == UInt8(ascii: "/") {
+    let part = bytes[target]
+    var pathStart = part.startIndex
+    if part.first == UInt8(ascii: "/") {
       authority = nil
-    } else if bytes == [UInt8(ascii: "*")] {
-      guard method == .options else { throw .malformed(.target, offset: offset) }
+    } else if part.first == UInt8(ascii: "*"), part.count == 1 {
+      guard method == .options else { throw .malformed(.target, offset: part.startIndex) }
       authority = nil
-    } else if let start = RequestTarget.authorityStart(bytes) {
+    } else if let start = RequestTarget.authorityStart(part) {
       let end =
-        bytes[start...].firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? bytes.count
-      guard start < end, bytes[start..<end].allSatisfy(ByteClass.host.contains) else {
-        throw .malformed(.target, offset: offset + start)
+        part[start...].firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? part.endIndex
+      guard start < end, part[start..<end].allSatisfy(ByteClass.host.contains) else {
+        throw .malformed(.target, offset: start)
       }
       authority = start..<end
       pathStart = end
     } else {
-      throw .malformed(.target, offset: offset)
+      throw .malformed(.target, offset: part.startIndex)
     }
-    let mark = bytes[pathStart...].firstIndex(of: UInt8(ascii: "?")) ?? bytes.count
+    let mark = part[pathStart...].firstIndex(of: UInt8(ascii: "?")) ?? part.endIndex
     path = pathStart..<mark
-    query = min(mark + 1, bytes.count)..<bytes.count
-    try RequestTarget.checkEscapes(bytes, offset: offset)
+    query = min(mark + 1, part.endIndex)..<part.endIndex
+    if part.contains(UInt8(ascii: "%")) { try RequestTarget.checkEscapes(part) }
   }
 
-  private static func authorityStart(_ bytes: [UInt8]) -> Int? {
-    for scheme in ["http://", "https://"] where bytes.count > scheme.utf8.count {
-      if HTTPFields.equal(bytes[..<scheme.utf8.count], scheme) { return scheme.utf8.count }
+  private static func authorityStart(_ target: ArraySlice<UInt8>) -> Int? {
+    for scheme in ["http://", "https://"] where target.count > scheme.utf8.count {
+      if HTTPFields.equal(target.prefix(scheme.utf8.count), scheme) {
+        return target.startIndex + scheme.utf8.count
+      }
     }
     return nil
   }
 
   /// Every `%` is followed by two hex digits, decodes to no NUL, and the whole decodes to UTF-8.
-  private static func checkEscapes(_ bytes: [UInt8], offset: Int) throws(WireError) {
-    guard var index = bytes.firstIndex(of: UInt8(ascii: "%")) else { return }
-    var decoded = Array(bytes[..<index])
-    while index < bytes.count {
-      guard bytes[index] == UInt8(ascii: "%") else {
-        decoded.append(bytes[index])
+  private static func checkEscapes(_ target: ArraySlice<UInt8>) throws(WireError) {
+    var index = target.startIndex
+    var decoded: [UInt8] = []
+    while index < target.endIndex {
+      guard target[index] == UInt8(ascii: "%") else {
+        decoded.append(target[index])
         index += 1
         continue
       }
-      guard index + 2 < bytes.count, let high = ByteClass.hexValue(bytes[index + 1]),
-        let low = ByteClass.hexValue(bytes[index + 2]), high | low != 0
-      else { throw .malformed(.targetEscape, offset: offset + index) }
+      guard index + 2 < target.endIndex, let high = ByteClass.hexValue(target[index + 1]),
+        let low = ByteClass.hexValue(target[index + 2]), high | low != 0
+      else { throw .malformed(.targetEscape, offset: index) }
       decoded.append(high << 4 | low)
       index += 3
     }
-    if String(validating: decoded, as: UTF8.self) == nil { throw .malformed(.targetEncoding, offset: offset) }
+    if String(validating: decoded, as: UTF8.self) == nil {
+      throw .malformed(.targetEncoding, offset: target.startIndex)
+    }
   }
 
   /// Decodes a part whose escapes were checked.

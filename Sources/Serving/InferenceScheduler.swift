@@ -17,6 +17,7 @@ final class InferenceScheduler: Sendable {
     let batchRow: BatchRow
     let task: String
     let subspace: String
+    let principal: String
   }
 
   private struct Place: Sendable {
@@ -141,7 +142,8 @@ final class InferenceScheduler: Sendable {
         try Self.check(&state, rows.count)
         let queued = rows.enumerated().map { index, row in
           QueuedRow(
-            request: request, subspace: row.subspace, task: row.task, tokens: row.batchRow.ids.count,
+            request: request, subspace: row.subspace, task: row.task,
+            principal: row.principal, tokens: row.batchRow.ids.count,
             arrived: now,
             deadline: deadline, item: Place(index: index, row: row.batchRow))
         }

@@ -37,7 +37,8 @@ extension Node {
         InferenceScheduler.Row(
           batchRow: BatchRow(
             ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
-            normalize: item.options.normalize), task: item.task, subspace: lease.subspaceDigest ?? "")
+            normalize: item.options.normalize), task: item.task, subspace: lease.subspaceDigest ?? "",
+          principal: principal.name)
       }
     }
     let outcomes = try await scheduler.run(rows, deadline: deadline, limitMilliseconds: limit)

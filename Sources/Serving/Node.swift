@@ -101,7 +101,10 @@ public final class Node: ServingNode {
   }
 
   /// Refuses new work, answers what is queued, checkpoints the running job.
-  public func drain() async {
+  public func drain() async { beginDrain() }
+
+  /// The same, from where nothing can wait; `run` returns when it is done.
+  public func beginDrain() {
     phase.withLock { if $0 == .open { $0 = .draining } }
     scheduler.drain()
     runner.stop()

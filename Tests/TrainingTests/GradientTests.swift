@@ -119,10 +119,13 @@ struct GradientTests {
       pooler: pooler)
   }
 
-  /// `CORAD_TEST_MINILM` names a folder of all-MiniLM-L6-v2.
-  @Test(.enabled(if: ProcessInfo.processInfo.environment["CORAD_TEST_MINILM"] != nil))
-  func miniLMEqualsTorch() throws {
-    let folder = try #require(ProcessInfo.processInfo.environment["CORAD_TEST_MINILM"])
+  /// all-MiniLM-L6-v2: CORAD_TEST_MODEL, else models/all-MiniLM-L6-v2 at the package's root.
+  @Test func miniLMEqualsTorch() throws {
+    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let folder =
+      ProcessInfo.processInfo.environment["CORAD_TEST_MODEL"]
+      ?? root.appending(path: "models/all-MiniLM-L6-v2").path()
     try Self.compare(
       Encoder(Checkpoint(directory: folder)), recording: "minilm-mean", vocabulary: 30_522, pooler: false)
   }

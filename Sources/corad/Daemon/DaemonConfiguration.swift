@@ -1,9 +1,9 @@
-import Configuration
-import Foundation
-import HTTPServer
-import HTTPWire
-import Serving
-import SystemPackage
+internal import API
+internal import Configuration
+internal import Foundation
+internal import HTTPServer
+internal import HTTPWire
+internal import Serving
 
 /// Every key of the daemon, its default and its unit; `Deploy/config/corad.json` lists the same.
 struct DaemonConfiguration: Sendable, Encodable {
@@ -19,6 +19,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var trustedProxies: [String] = []
   var cacheBytes = 512 << 20
   var lanes = 0
+  /// 0: one per core.
   var loops = 1
   var queueRows = 4096
   var batchTokens = 4096
@@ -61,65 +62,92 @@ struct DaemonConfiguration: Sendable, Encodable {
 
   /// Flags before the environment (`CORAD_CACHE_BYTES`) before the file before the defaults.
   ///
-  /// - Throws: `ConfigurationFault` naming the key; the file's own error where it cannot be read.
-  static func load(flags: [String: ConfigValue], file: String?) async throws -> DaemonConfiguration {
+  /// - Throws: `ConfigurationFault` naming the key.
+  static func load(
+    flags: [String: ConfigValue], environment: [String: String], file: String?
+  ) throws -> DaemonConfiguration {
     var providers: [any ConfigProvider] = [
       InMemoryProvider(
         name: "flags",
         values: Dictionary(
           uniqueKeysWithValues: flags.map { (AbsoluteConfigKey([$0.key]), $0.value) })),
       EnvironmentVariablesProvider(
-        environmentVariables: ProcessInfo.processInfo.environment.reduce(into: [:]) { kept, pair in
+        environmentVariables: environment.reduce(into: [:]) { kept, pair in
           if pair.key.hasPrefix("CORAD_") { kept[String(pair.key.dropFirst(6))] = pair.value }
         }),
     ]
-    if let file {
-      try checkKeys(of: file)
-      providers.append(try await FileProvider<JSONSnapshot>(filePath: FilePath(file)))
-    }
-    return try DaemonConfiguration(reader: ConfigReader(providers: providers))
+    if let file { providers.append(try Self.provider(of: file)) }
+    return try DaemonConfiguration(providers: providers)
   }
 
-  /// A key that nobody reads is a typing error, not a wish.
-  private static func checkKeys(of file: String) throws {
-    let bytes = try Data(contentsOf: URL(fileURLWithPath: file))
-    guard let object = try JSONSerialization.jsonObject(with: bytes) as? [String: Any] else {
-      throw ConfigurationFault(key: file, detail: "is not a JSON object")
+  /// The file's keys; null says unset. A key that nobody reads is a typing error, not a wish.
+  private static func provider(of file: String) throws -> InMemoryProvider {
+    guard let bytes = FileManager.default.contents(atPath: file) else {
+      throw ConfigurationFault(key: "config", detail: "cannot be read: \(file)")
     }
-    for key in object.keys.sorted() where CodingKeys(stringValue: key) == nil {
-      throw ConfigurationFault(key: key, detail: "is no key of the configuration")
+    guard case .object(let members)? = try? JSON(bytes: [UInt8](bytes)) else {
+      throw ConfigurationFault(key: "config", detail: "is not a JSON object: \(file)")
     }
+    var values: [AbsoluteConfigKey: ConfigValue] = [:]
+    for (key, member) in members.sorted(by: { $0.key < $1.key }) where member != .null {
+      guard CodingKeys(stringValue: key) != nil else {
+        throw ConfigurationFault(key: key, detail: "is no key of the configuration")
+      }
+      let content: ConfigContent? =
+        switch member {
+        case .string(let text): .string(text)
+        case .int(let number): .int(number)
+        case .array(let array) where array.allSatisfy({ $0.string != nil }):
+          .stringArray(array.compactMap(\.string))
+        default: nil
+        }
+      guard let content else { throw ConfigurationFault(key: key, detail: "has a value of another type") }
+      values[AbsoluteConfigKey([key])] = ConfigValue(content, isSecret: false)
+    }
+    return InMemoryProvider(name: "file", values: values)
   }
 
-  private init(reader: ConfigReader) throws {
-    func text(_ key: CodingKeys, _ value: inout String) {
-      value = reader.string(forKey: ConfigKey([key.rawValue]), default: value)
+  private init(providers: [any ConfigProvider]) throws {
+    // The reader passes over a value of another type in silence; a provider throws.
+    func find(_ key: CodingKeys, _ type: ConfigType, _ wanted: String) throws -> ConfigContent? {
+      for provider in providers {
+        do {
+          let found = try provider.value(forKey: AbsoluteConfigKey([key.rawValue]), type: type)
+          if let value = found.value { return value.content }
+        } catch {
+          throw ConfigurationFault(key: key.rawValue, detail: "is not \(wanted) (\(provider.providerName))")
+        }
+      }
+      return nil
     }
-    func optional(_ key: CodingKeys, _ value: inout String?) {
-      value = reader.string(forKey: ConfigKey([key.rawValue])) ?? value
+    func text(_ key: CodingKeys, _ value: inout String) throws {
+      if case .string(let found)? = try find(key, .string, "a text") { value = found }
     }
-    func list(_ key: CodingKeys, _ value: inout [String]) {
-      value = reader.stringArray(forKey: ConfigKey([key.rawValue]), default: value)
+    func optional(_ key: CodingKeys, _ value: inout String?) throws {
+      if case .string(let found)? = try find(key, .string, "a text") { value = found }
+    }
+    func list(_ key: CodingKeys, _ value: inout [String]) throws {
+      if case .stringArray(let found)? = try find(key, .stringArray, "a list of texts") { value = found }
     }
     func number(_ key: CodingKeys, _ value: inout Int, _ range: ClosedRange<Int>) throws {
-      value = try reader.requiredInt(forKey: ConfigKey([key.rawValue]), default: value)
+      if case .int(let found)? = try find(key, .int, "a whole number") { value = found }
       guard range.contains(value) else {
         throw ConfigurationFault(
           key: key.rawValue, detail: "is \(value), must be \(range.lowerBound) through \(range.upperBound)")
       }
     }
-    text(.model, &model)
-    text(.store, &store)
-    list(.listen, &listen)
-    optional(.apiKeyFile, &apiKeyFile)
-    optional(.tlsCertificate, &tlsCertificate)
-    optional(.tlsKey, &tlsKey)
-    list(.checkpoints, &checkpoints)
-    text(.basePath, &basePath)
-    list(.trustedProxies, &trustedProxies)
+    try text(.model, &model)
+    try text(.store, &store)
+    try list(.listen, &listen)
+    try optional(.apiKeyFile, &apiKeyFile)
+    try optional(.tlsCertificate, &tlsCertificate)
+    try optional(.tlsKey, &tlsKey)
+    try list(.checkpoints, &checkpoints)
+    try text(.basePath, &basePath)
+    try list(.trustedProxies, &trustedProxies)
     try number(.cacheBytes, &cacheBytes, 0...(1 << 44))
     try number(.lanes, &lanes, 0...1024)
-    try number(.loops, &loops, 1...256)
+    try number(.loops, &loops, 0...256)
     try number(.queueRows, &queueRows, 1...1_000_000)
     try number(.batchTokens, &batchTokens, 1...1_000_000)
     try number(.requestTimeoutMilliseconds, &requestTimeoutMilliseconds, 1...3_600_000)
@@ -132,7 +160,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     try number(.headTimeoutMilliseconds, &headTimeoutMilliseconds, 1...3_600_000)
     try number(.bodyTimeoutMilliseconds, &bodyTimeoutMilliseconds, 1...3_600_000)
     try number(.writeTimeoutMilliseconds, &writeTimeoutMilliseconds, 1...3_600_000)
-    text(.logLevel, &logLevel)
+    try text(.logLevel, &logLevel)
   }
 
   /// The core's share of it.
@@ -184,7 +212,24 @@ struct DaemonConfiguration: Sendable, Encodable {
     case (nil, nil): break
     default: throw ConfigurationFault(key: "tls_key", detail: "and tls_certificate are needed together")
     }
-    return HTTPServerConfiguration(listeners: addresses, tls: tls, loops: loops, limits: limits)
+    return HTTPServerConfiguration(
+      listeners: addresses, tls: tls, loops: loops > 0 ? loops : ProcessInfo.processInfo.activeProcessorCount,
+      limits: limits)
+  }
+}
+
+extension DaemonConfiguration {
+  /// The surface's share of it.
+  func api() throws -> APIConfiguration {
+    var api = APIConfiguration()
+    if !basePath.isEmpty, !basePath.hasPrefix("/") || basePath.hasSuffix("/") {
+      throw ConfigurationFault(key: "base_path", detail: "must start with / and not end with it")
+    }
+    api.basePath = basePath
+    if let apiKeyFile { api.require(key: try Secret.read(apiKeyFile)) }
+    api.trustedProxies = Set(trustedProxies)
+    api.trainingBodyBytes = bodyBytes
+    return api
   }
 }
 

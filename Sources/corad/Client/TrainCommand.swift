@@ -1,0 +1,118 @@
+internal import ArgumentParser
+internal import Foundation
+internal import HTTPClient
+internal import HTTPWire
+
+struct TrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train", abstract: "Trains a version of a task from a file of rows.")
+
+  @Argument(help: "Name of the task.") var task: String
+  @Option(help: "Rows as NDJSON or CSV (by the name's end).") var data: String?
+  @Option(help: "A data set that the daemon has already.") var dataset: String?
+  @Option(
+    help: "classification, multilabel, regression or embedding; told from the first row where it can be.")
+  var kind: String?
+  @Option var method: String?
+  @Option var subspace: String?
+  @Option var rank: Int?
+  @Option var alpha: Double?
+  @Option(help: "Comma-separated: query,key,value,attention.output,intermediate,output.") var sites: String?
+  @Option var epochs: Int?
+  @Option var batchSize: Int?
+  @Option var learningRate: Double?
+  @Option var headLearningRate: Double?
+  @Option var basisLearningRate: Double?
+  @Option var schedule: String?
+  @Option var warmup: Double?
+  @Option var weightDecay: Double?
+  @Option var clipNorm: Double?
+  @Option var dropout: Double?
+  @Option var maxLength: Int?
+  @Option(help: "Share of the rows kept for validation.") var validation: Double?
+  @Option var seed: Int?
+  @Option var pooling: String?
+  @Option var headDense: String?
+  @Option var temperature: Double?
+  @Option(help: "always, if_better or never.") var activate: String?
+  @Option(help: "TASK@VERSION to start from.") var from: String?
+  @Option(help: "The same key makes the same job once.") var idempotencyKey: String?
+  @Flag(help: "Follow the job to its end.") var wait = false
+  @OptionGroup var client: ClientOptions
+
+  /// Bytes of a file above which it is uploaded as a data set of its own.
+  static let inlineBytes = 1 << 20
+
+  func validate() throws {
+    guard (data == nil) != (dataset == nil) else {
+      throw ValidationError("Give either --data FILE or --dataset ID.")
+    }
+  }
+
+  func run() throws {
+    let daemon = try client.daemon()
+    var fields: [(String, String)] = []
+    if let idempotencyKey { fields.append(("Idempotency-Key", idempotencyKey)) }
+    let answer = try daemon.send(.post, "/train", fields: fields, body: body(daemon))
+    let job = try JSON(bytes: answer.body)
+    let id = job["id"]?.string ?? ""
+    if wait {
+      if !client.json { Terminal.complain("job \(id)") }
+      return try JobFollower(daemon: daemon, isQuiet: false).finish(id, json: client.json)
+    }
+    Terminal.print(client.json ? answer.text : "\(id) \(job["state"]?.text ?? "")")
+  }
+
+  private func body(_ daemon: Daemon) throws -> [UInt8] {
+    var settings = settings
+    if let dataset {
+      settings["data"] = .object(["dataset": .string(dataset)])
+      return try JSON.object(settings).encoded()
+    }
+    guard let data else { return [] }
+    let rows = try RowFile(data)
+    let kind = kind ?? rows.kind
+    if let kind { settings["kind"] = .string(kind) }
+    if rows.isCSV || rows.bytes > Self.inlineBytes {
+      guard let kind else { throw ValidationError("Give --kind: the first row does not tell it.") }
+      let query = "name=\(Daemon.escaped(task))&kind=\(Daemon.escaped(kind))"
+      let answer = try daemon.upload("/datasets?" + query, type: rows.mediaType, next: rows.pieces())
+      let made = try JSON(bytes: answer.body)
+      Terminal.complain("data set \(made["id"]?.text ?? "") \(made["rows"]?.text ?? "?") rows")
+      settings["data"] = .object(["dataset": made["id"] ?? .null])
+      return try JSON.object(settings).encoded()
+    }
+    // The rows go as they stand in the file: their numbers and escapes are the daemon's to read.
+    var bytes = try JSON.object(settings).encoded()
+    bytes.removeLast()
+    bytes += Array(",\"data\":{\"examples\":[".utf8)
+    for (index, line) in try rows.lines().enumerated() {
+      if index > 0 { bytes.append(UInt8(ascii: ",")) }
+      bytes += line
+    }
+    return bytes + Array("]}}".utf8)
+  }
+
+  private var settings: [String: JSON] {
+    var settings: [String: JSON] = ["task": .string(task)]
+    let texts = [
+      "method": method, "subspace": subspace, "schedule": schedule, "pooling": pooling,
+      "head_dense": headDense, "activate": activate, "from": from,
+    ]
+    let numbers = [
+      "alpha": alpha, "learning_rate": learningRate, "head_learning_rate": headLearningRate,
+      "basis_learning_rate": basisLearningRate, "warmup": warmup, "weight_decay": weightDecay,
+      "clip_norm": clipNorm, "dropout": dropout, "validation": validation, "temperature": temperature,
+    ]
+    let wholes = [
+      "rank": rank, "epochs": epochs, "batch_size": batchSize, "max_length": maxLength, "seed": seed,
+    ]
+    for (name, value) in texts { if let value { settings[name] = .string(value) } }
+    for (name, value) in numbers { if let value { settings[name] = .number(value) } }
+    for (name, value) in wholes { if let value { settings[name] = .int(value) } }
+    if let sites {
+      settings["sites"] = .array(sites.split(separator: ",").map { .string(String($0)) })
+    }
+    return settings
+  }
+}

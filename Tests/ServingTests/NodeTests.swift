@@ -1,0 +1,232 @@
+import Adapters
+import Foundation
+import Serving
+import Testing
+import Training
+
+@Suite(.serialized) struct NodeTests {
+  @Test func aTrainedTaskAnswersAndNamesItsVersion() async throws {
+    try await withNode { node in
+      let job = try await node.learn("topics")
+      #expect(job.state == .succeeded, "\(String(describing: job.error))")
+      #expect(job.version == 1)
+      let (label, answer) = try await node.label("the door is red", task: "topics")
+      #expect(label == "colour")
+      #expect(answer.version == 1)
+      let found1 = try await node.label("we eat soup tonight", task: "topics").label
+      #expect(found1 == "food")
+      let task = try await node.task("topics")
+      #expect(task.labels == ["colour", "food"])
+      #expect(task.active?.job == job.id)
+    }
+  }
+
+  @Test(arguments: ["lora", "cora-init"]) func everyMethodPublishes(method: String) async throws {
+    try await withNode { node in
+      let job = try await node.learn("topics", method: method)
+      #expect(job.state == .succeeded, "\(String(describing: job.error))")
+      let found2 = try await node.label("the door is red", task: "topics").label
+      #expect(found2 == "colour")
+    }
+  }
+
+  @Test func equalJobsGiveEqualBytes() async throws {
+    try await withNode { node in
+      _ = try await node.learn("a")
+      _ = try await node.learn("b")
+      let left3 = try await node.task("a").active?.digest
+      let right3 = try await node.task("b").active?.digest
+      #expect(left3 == right3)
+    }
+  }
+
+  @Test func anUnknownTaskIsNeverAnsweredByTheBase() async throws {
+    try await withNode { node in
+      await #expect {
+        _ = try await node.label("text", task: "nobody")
+      } throws: { error in
+        guard case .notFound(.task, "nobody") = error as? ServingError else { return false }
+        return true
+      }
+    }
+  }
+
+  @Test func activateAndRollbackMoveThePointer() async throws {
+    try await withNode { node in
+      _ = try await node.learn("topics")
+      let second = try await node.learn("topics", activate: .never, seed: 1)
+      #expect(second.version == 2)
+      let found4 = try await node.task("topics").activeVersion
+      #expect(found4 == 1)
+      await #expect {
+        _ = try await node.activate(task: "topics", version: 2, expected: 7, principal: .anonymous)
+      } throws: { error in
+        guard case .versionConflict(active: 1) = error as? ServingError else { return false }
+        return true
+      }
+      _ = try await node.activate(task: "topics", version: 2, expected: 1, principal: .anonymous)
+      let found5 = try await node.label("a red door", task: "topics").answer.version
+      #expect(found5 == 2)
+      let found6 = try await node.label("a red door", task: "topics", version: 1).answer.version
+      #expect(found6 == 1)
+      _ = try await node.rollback(task: "topics", principal: .anonymous)
+      let found7 = try await node.label("a red door", task: "topics").answer.version
+      #expect(found7 == 1)
+      try await node.delete(version: 2, of: "topics")
+      try await node.delete(task: "topics")
+      await #expect(throws: ServingError.self) { _ = try await node.label("a red door", task: "topics") }
+      let found8 = try await node.learn("topics").version
+      #expect(found8 == 3)
+    }
+  }
+
+  @Test func aRowOfAMixedBatchEqualsTheRowAlone() async throws {
+    try await withNode { node in
+      _ = try await node.learn("shared")
+      _ = try await node.learn("private", method: "lora")
+      let tasks = ["shared", "base", "private", "shared", "private", "base"]
+      let items = tasks.enumerated().map { index, task in
+        InferenceItem(
+          task: task, input: InferenceInput(text: "row \(index) is \(task)", pointer: "/items/\(index)"),
+          options: InferenceOptions())
+      }
+      let mixed = try await node.infer(items: items, timeoutMilliseconds: nil, principal: .anonymous)
+      for (index, item) in items.enumerated() {
+        let alone = try await node.infer(items: [item], timeoutMilliseconds: nil, principal: .anonymous)
+        #expect(alone.answers[0].prediction == mixed.answers[index].prediction, "row \(index), \(item.task)")
+      }
+    }
+  }
+
+  @Test func aStoreOpenedAgainAnswersTheSame() async throws {
+    let store = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).sqlite").path
+    defer {
+      for suffix in ["", "-wal", "-shm", ".lock"] {
+        try? FileManager.default.removeItem(atPath: store + suffix)
+      }
+    }
+    let before = try await withNode(store: store) { node in
+      _ = try await node.learn("topics")
+      return try await node.label("the door is red", task: "topics").answer.prediction
+    }
+    try await withNode(store: store) { node in
+      let found9 = try await node.label("the door is red", task: "topics").answer.prediction
+      #expect(found9 == before)
+    }
+  }
+
+  @Test func aPausedJobGoesOnToTheSameBytes() async throws {
+    try await withNode { node in
+      _ = try await node.learn("whole", epochs: 12)
+      let job = try await node.start("paused", epochs: 12)
+      var state = try await node.job(job.id)
+      while state.state == .queued { state = try await node.job(job.id) }
+      do {
+        let paused = try await node.pause(job: job.id)
+        #expect(paused.state == .paused)
+        let found10 = try await node.resume(job: job.id).state
+        #expect(found10 == .queued)
+      } catch ServingError.jobState(let state) {
+        Issue.record("the job had ended (\(state)) before it could be paused")
+      }
+      let found11 = try await node.finished(job.id).state
+      #expect(found11 == .succeeded)
+      let left12 = try await node.task("paused").active?.digest
+      let right12 = try await node.task("whole").active?.digest
+      #expect(left12 == right12)
+    }
+  }
+
+  @Test func aCancelledJobPublishesNothing() async throws {
+    try await withNode { node in
+      let job = try await node.start("never", epochs: 200)
+      let found13 = try await node.cancel(job: job.id).state
+      #expect(found13 == .cancelled)
+      await #expect(throws: ServingError.self) { _ = try await node.task("never") }
+    }
+  }
+
+  @Test func theSameKeyGivesTheSameJob() async throws {
+    try await withNode { node in
+      let first = try await node.start("topics", idempotencyKey: "k")
+      let found14 = try await node.start("topics", idempotencyKey: "k").id
+      #expect(found14 == first.id)
+      await #expect {
+        _ = try await node.start("topics", seed: 9, idempotencyKey: "k")
+      } throws: { error in
+        guard case .idempotencyConflict = error as? ServingError else { return false }
+        return true
+      }
+      _ = try await node.finished(first.id)
+    }
+  }
+
+  @Test func whatTrainingWouldRefuseIsRefusedAtOnce() async throws {
+    try await withNode { node in
+      await #expect(throws: ServingError.self) {
+        _ = try await node.start(
+          "one", rows: (0..<8).map { .classification(text: "row \($0)", label: "same") })
+      }
+      await #expect(throws: ServingError.self) { _ = try await node.start("one", rows: []) }
+      let found15 = try await node.jobs(state: nil, task: nil, after: nil, limit: 10).elements.isEmpty
+      #expect(found15)
+    }
+  }
+
+  @Test func aSubspaceGrowsFromPrivateVersionsAndNotFromShared() async throws {
+    try await withNode { node in
+      _ = try await node.learn("lone", method: "lora")
+      _ = try await node.learn("shared")
+      func request(_ task: String) -> SubspaceRequest {
+        SubspaceRequest(
+          name: "grown", source: .adapters, checkpoints: [], versions: [(task, 1)], scope: .site, rank: 4,
+          center: false, seed: 0, makeDefault: true)
+      }
+      await #expect {
+        _ = try await node.makeSubspace(request("shared"), principal: .anonymous)
+      } throws: { error in
+        guard case .subspaceNotGrown = error as? ServingError else { return false }
+        return true
+      }
+      let job = try await node.makeSubspace(request("lone"), principal: .anonymous)
+      let found16 = try await node.finished(job.id).state
+      #expect(found16 == .succeeded)
+      let grown = try await node.subspace("default")
+      #expect(grown.name == "grown" && grown.isDefault)
+      let found17 = try await node.learn("topics").state
+      #expect(found17 == .succeeded)
+      let found18 = try await node.label("the door is red", task: "shared").label
+      #expect(found18 == "colour")
+    }
+  }
+
+  @Test func aFullQueueRefusesBeforeItTokenises() async throws {
+    try await withNode(store: nil, { $0.queueRows = 2 }) { node in
+      let inputs = (0..<3).map { InferenceInput(text: "text", pointer: "/inputs/\($0)") }
+      await #expect {
+        _ = try await node.infer(
+          task: "base", inputs: inputs, options: InferenceOptions(), timeoutMilliseconds: nil,
+          principal: .anonymous)
+      } throws: { error in
+        guard case .overloaded(_, limit: 2, _) = error as? ServingError else { return false }
+        return true
+      }
+    }
+  }
+
+  @Test func aTextAboveTheLimitIsNamedWithBothNumbers() async throws {
+    try await withNode { node in
+      let input = InferenceInput(text: String(repeating: "word ", count: 2_000), pointer: "/inputs/0")
+      await #expect {
+        _ = try await node.infer(
+          task: "base", inputs: [input], options: InferenceOptions(), timeoutMilliseconds: nil,
+          principal: .anonymous)
+      } throws: { error in
+        guard case .textTooLong("/inputs/0", tokens: 2_002, limit: 256) = error as? ServingError else {
+          return false
+        }
+        return true
+      }
+    }
+  }
+}
