@@ -3,7 +3,7 @@
 Protocol: one JSON object a line. The peer prints {"ready": …} once; each request {"command": …} gets one answer line,
 {"error": …} when it fails. Standard output carries nothing else. Import this file before torch.
 """
-import json, os, sys
+import json, os, sys, warnings
 
 
 def argument(name, default):
@@ -25,6 +25,8 @@ import torch  # noqa: E402: the pools are sized above
 import transformers  # noqa: E402
 
 torch.set_num_threads(THREADS)
+transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def model_folder():

@@ -1,0 +1,9 @@
+import ArgumentParser
+
+/// A subcommand per claim; docs/benchmarks.md holds what they measured.
+@main
+struct CoradBench: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "corad-bench", abstract: "Measures corad against its peers, and its own claims.",
+    subcommands: [TrainBenchmark.self, AccuracyBenchmark.self])
+}
