@@ -97,6 +97,14 @@ let package = Package(
       resources: [.embedInCode("Contract/openapi.yaml")],
       swiftSettings: strict),
 
+    // One subcommand per claim of docs/benchmarks.md.
+    .executableTarget(
+      name: "corad-bench",
+      dependencies: [
+        "Engine", "Training", "Adapters", "Models", "Tensors", "Tokenizers", "Digests",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tests/Benchmarks/CoradBench", swiftSettings: strict),
     tests("DigestsTests", ["Digests"]),
     tests("HTTPWireTests", ["HTTPWire"]),
     tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),

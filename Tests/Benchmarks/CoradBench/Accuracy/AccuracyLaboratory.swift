@@ -17,6 +17,7 @@ struct TaskIndex: Sendable {
       let train: Side
       let heldout: Side
     }
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     let index_sha256: String
     let tasks: [String: Task]
   }

@@ -18,7 +18,9 @@ struct AccuracyResult: Codable {
     init(_ run: AccuracyRun) throws {
       task = run.configuration.task
       arm = run.arm
-      rate = run.arm == .headOnly ? run.configuration.settings.headLearningRate : run.configuration.settings.learningRate
+      rate =
+        run.arm == .headOnly
+        ? run.configuration.settings.headLearningRate : run.configuration.settings.learningRate
       seed = run.configuration.settings.seed
       accuracy = run.accuracy
       right = run.purpose == "table" ? run.right : ""
@@ -90,7 +92,8 @@ struct AccuracyResult: Codable {
       var sums: [Double] = []
       var seeds = 0.0
       for seed in Set(runs.map(\.seed)).sorted() {
-        guard let mine = outcomes[Self.key(task, arm, seed)], let theirs = outcomes[Self.key(task, .lora, seed)]
+        guard let mine = outcomes[Self.key(task, arm, seed)],
+          let theirs = outcomes[Self.key(task, .lora, seed)]
         else { continue }
         let differences = zip(mine, theirs).map { 100 * ($0 - $1) }
         sums = sums.isEmpty ? differences : zip(sums, differences).map(+)

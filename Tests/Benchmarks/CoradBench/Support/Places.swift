@@ -50,7 +50,8 @@ enum Places {
     let bytes = pipe.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()
     guard process.terminationStatus == 0 else {
-      throw BenchError("\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
+      throw BenchError(
+        "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
     }
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }

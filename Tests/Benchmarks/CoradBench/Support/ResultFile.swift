@@ -4,7 +4,8 @@ import Tensors
 /// What ran where: stands in every result.
 struct Provenance: Codable {
   var command = CommandLine.arguments.dropFirst().joined(separator: " ")
-  var commit = (try? Places.output("/usr/bin/env", ["git", "-C", Places.benchmarks.path, "rev-parse", "HEAD"])) ?? ""
+  var commit =
+    (try? Places.output("/usr/bin/env", ["git", "-C", Places.benchmarks.path, "rev-parse", "HEAD"])) ?? ""
   var processor = Provenance.processorName()
   var cores = ProcessInfo.processInfo.activeProcessorCount
   var instructions = Kernels.instructionSet
@@ -28,7 +29,8 @@ struct Provenance: Codable {
 enum ResultFile {
   static func folder(record: Bool) -> URL {
     record
-      ? Places.benchmarks.appendingPathComponent("results") : Places.cache.appendingPathComponent("bench-results")
+      ? Places.benchmarks.appendingPathComponent("results")
+      : Places.cache.appendingPathComponent("bench-results")
   }
 
   static func write(_ value: some Encodable, _ name: String, record: Bool, compact: Bool = false) throws {

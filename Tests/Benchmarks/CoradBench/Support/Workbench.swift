@@ -61,7 +61,8 @@ struct Workbench: Sendable {
       let rows = texts[start..<min(start + Self.batchRows, texts.count)].map { text in
         let encoding = tokenizer.encode(text, limit: maxLength)
         return BatchRow(
-          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: adapter, subspace: resident, normalize: false)
+          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: adapter, subspace: resident, normalize: false
+        )
       }
       for prediction in await executor.run(rows, primary: resident) {
         guard case .classification(let scores) = prediction,

@@ -25,9 +25,11 @@ struct TrainCase {
     let method: String
     let rows: [Row]
     let labels: Int
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     let batch_size = TrainCase.batchSize
     let rank = TrainCase.rank
     let alpha = 2 * TrainCase.rank
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     let learning_rate = TrainCase.learningRate
     let seed = 0
     let target = ["query", "value"]
@@ -43,6 +45,7 @@ struct TrainCase {
   private struct Done: Decodable {
     let seconds: Double
     let tokens: Int
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     let padded_tokens: Int
     let losses: [Double]
   }
