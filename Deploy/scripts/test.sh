@@ -10,6 +10,7 @@ step "scripts parse" parse "$here"/*.sh Tests/Benchmarks/*.sh .ci/run
 step "format" swift format lint --strict -r Package.swift Sources Tests
 step "python compiles" env PYTHONPYCACHEPREFIX="${TMPDIR:-/tmp}/corad-pycache" \
   python3 -m compileall -q Tests/Benchmarks
+step "fuzz corpora" "$here/fuzz.sh"
 step "build" swift build --build-tests
 # One test at a time: servers, real models and child processes share two cores.
 step "tests" swift test --skip-build --no-parallel

@@ -7,7 +7,6 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #define CK_HAS_FMA 1
 #define CK_ROWS 6
-#define CK_WIDE 1
 #include "elementwise.h"
 #include "products.h"
 #include "table.h"

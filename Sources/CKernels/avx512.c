@@ -1,4 +1,4 @@
-/* AVX-512: 16 lanes are one register, a tile of 12 by 32 takes 24 of the 32. */
+/* AVX-512: 16 lanes are one register, a tile of 12 by 16 takes 12 of the 32. */
 #if defined(__x86_64__)
 #include <stdint.h>
 #include <string.h>
@@ -7,7 +7,6 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
 #define CK_HAS_FMA 1
 #define CK_ROWS 12
-#define CK_WIDE 2
 #include "elementwise.h"
 #include "products.h"
 #include "table.h"

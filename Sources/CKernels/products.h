@@ -20,7 +20,7 @@ static int next_rows(ptrdiff_t left) {
 
 static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t length,
                         int first, int last) {
-  const int wide = rows <= CK_ROWS ? tile_panels(rows) : CK_WIDE;
+  const int wide = rows <= CK_ROWS ? tile_panels(rows) : 1;
   const ptrdiff_t columns = wide * CK_PANEL;
   for (ptrdiff_t n = 0; n < a->outputs; n += columns) {
     tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = a->inputs * CK_PANEL, .k = length,

@@ -5,7 +5,6 @@
 #define CK_HAS_FMA 0
 #endif
 #define CK_ROWS 6
-#define CK_WIDE 1
 #include "elementwise.h"
 #include "products.h"
 #include "table.h"

@@ -70,7 +70,7 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels) {
 }
 
 /* Few rows leave the multiply-adds waiting for each other, so such tiles span several panels. */
-static int tile_panels(ptrdiff_t rows) { return rows == 1 ? 4 : rows <= CK_ROWS / 2 ? 2 : CK_WIDE; }
+static int tile_panels(ptrdiff_t rows) { return rows == 1 ? 4 : rows <= CK_ROWS / 2 ? 2 : 1; }
 
 #define CK_TILE(ROWS, PANELS) \
   static __attribute__((noinline)) void tile_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS); }
@@ -81,7 +81,6 @@ CK_TILE(1, 4)
 #if CK_ROWS == 12
 CK_TILE(7, 1) CK_TILE(8, 1) CK_TILE(9, 1) CK_TILE(10, 1) CK_TILE(11, 1) CK_TILE(12, 1)
 CK_TILE(4, 2) CK_TILE(5, 2) CK_TILE(6, 2)
-CK_TILE(7, 2) CK_TILE(8, 2) CK_TILE(9, 2) CK_TILE(10, 2) CK_TILE(11, 2) CK_TILE(12, 2)
 #endif
 
 typedef void tile_function(const tile *);
@@ -97,7 +96,6 @@ static tile_function *const tile_two[] = {
     tile_1x2, tile_2x2, tile_3x2,
 #if CK_ROWS == 12
     tile_4x2, tile_5x2, tile_6x2,
-    tile_7x2, tile_8x2, tile_9x2, tile_10x2, tile_11x2, tile_12x2,
 #endif
 };
 

@@ -1,7 +1,7 @@
 """Writes the corpus: small good files, and one of each kind of fault. The files are committed; this says what they are."""
 import json, pathlib, struct
 
-OUT = pathlib.Path(__file__).parent / "corpus"
+OUT = pathlib.Path(__file__).parent / "Corpus/SafetensorsFuzz"
 
 
 def tensor(dtype, shape, start, end):

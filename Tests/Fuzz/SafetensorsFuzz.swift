@@ -1,11 +1,4 @@
-// A libFuzzer target over the safetensors parser, outside the package: it is compiled together with the module's own
-// sources, so that the sanitizers see them.
-//
-//   swiftc -parse-as-library -sanitize=fuzzer,address -O Sources/Safetensors/*.swift \
-//     Tests/Fuzz/SafetensorsFuzz/SafetensorsFuzz.swift -o safetensors-fuzz
-//   ./safetensors-fuzz -runs=0 Tests/Fuzz/SafetensorsFuzz/corpus          replays the corpus
-//   ./safetensors-fuzz -max_total_time=600 NEW Tests/Fuzz/SafetensorsFuzz/corpus
-
+// modules: Safetensors
 /// Parses, and where the file is accepted holds its promises: every byte belongs to one tensor, and what can be read
 /// is written and read again to the same bits.
 @_cdecl("LLVMFuzzerTestOneInput")
