@@ -1,9 +1,13 @@
-# One binary on a plain Debian: built by the same script as everywhere else.
+# One binary on a plain Debian: built by the same script as everywhere else. Deploy/scripts/check-deploy.py reads this
+# file and does each of its steps without a container engine, so that none of them is untested.
 FROM swift:6.3-bookworm AS build
 WORKDIR /src
-COPY . .
+# First, so that a change of the sources does not install them again.
+COPY Deploy/scripts/install-dependencies.sh Deploy/scripts/
 RUN Deploy/scripts/install-dependencies.sh
-RUN Deploy/scripts/build.sh --static-swift-stdlib /opt/corad && mkdir /var/lib/corad
+COPY . .
+RUN Deploy/scripts/build.sh --static-swift-stdlib /opt/corad
+RUN mkdir /var/lib/corad
 
 FROM debian:bookworm-slim
 RUN apt-get -qq update \

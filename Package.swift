@@ -91,7 +91,6 @@ let package = Package(
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       // The contract is in the binary: the file at the root is the one truth.
       resources: [.embedInCode("Contract/openapi.yaml")],
@@ -130,5 +129,12 @@ let package = Package(
     tests(
       "ServingTests",
       ["Serving", "Training", "Adapters", .product(name: "Logging", package: "swift-log")]),
+    // The binary beside the test bundle, over real sockets.
+    tests(
+      "EndToEndTests",
+      [
+        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
   ]
 )

@@ -9,9 +9,11 @@ parse() { local file; for file in "$@"; do bash -n "$file" || return; done; }
 step "scripts parse" parse "$here"/*.sh Tests/Benchmarks/*.sh .ci/run
 step "format" swift format lint --strict -r Package.swift Sources Tests
 step "python compiles" env PYTHONPYCACHEPREFIX="${TMPDIR:-/tmp}/corad-pycache" \
-  python3 -m compileall -q Tests/Benchmarks
+  python3 -m compileall -q Tests/Benchmarks Deploy/scripts
 step "fuzz corpora" "$here/fuzz.sh"
 step "build" swift build --build-tests
 # One test at a time: servers, real models and child processes share two cores.
 step "tests" swift test --skip-build --no-parallel
-echo "$last_log"
+summary=$last_log
+step "deploy" "$here/check-deploy.py" --model "$CORAD_TEST_MODEL"
+echo "$summary"

@@ -69,8 +69,8 @@ actor Acceptor {
     }
   }
 
-  private func accept(_ index: Int) {
-    for _ in 0..<Acceptor.acceptBudget {
+  private func accept(_ index: Int, budget: Int = Acceptor.acceptBudget) {
+    for _ in 0..<budget {
       let descriptor = csystem_accept(listeners[index].descriptor)
       if descriptor < 0 {
         switch errno {
@@ -136,7 +136,7 @@ actor Acceptor {
   }
 
   private func pause(_ index: Int) {
-    guard let token = tokens[index] else { return }
+    guard !isDraining, let token = tokens[index] else { return }
     loop.remove(token, descriptor: listeners[index].descriptor)
     tokens[index] = nil
     loop.schedule(timers[index], at: loop.now + Acceptor.pauseNanoseconds)
@@ -144,7 +144,7 @@ actor Acceptor {
 
   private func timerFired(_ index: Int, _ now: Int64) {
     if isDraining {
-      if index == 0 { force(now) }
+      if index == 0, forceAt != .max { force(now) }
     } else if tokens[index] == nil {
       tokens[index] = loop.add(listener: listeners[index].descriptor, Door(self, index))
     }
@@ -152,17 +152,21 @@ actor Acceptor {
 
   // MARK: Drain
 
-  /// Stops accepting, closes idle connections, and returns when the busy ones ended; after `grace` those are cancelled,
-  /// and a second later given up.
-  func drain(grace: Duration) async {
-    for (index, listener) in listeners.enumerated() {
-      // What the kernel accepted already is ours to answer.
-      accept(index)
+  /// Takes what the kernel accepted already, which is ours to answer, and nothing after it.
+  func stopAccepting() {
+    isDraining = true
+    for (index, listener) in listeners.enumerated() where index < tokens.count {
+      accept(index, budget: limits.connections)
       if let token = tokens[index] { loop.remove(token, descriptor: listener.descriptor) }
       tokens[index] = nil
     }
-    isDraining = true
-    drainConnections()
+  }
+
+  /// Closes connections that stay idle for `idle`, and returns when the busy ones ended; after `grace` those are
+  /// cancelled, and a second later given up.
+  func drain(grace: Duration, idle: Duration) async {
+    let idleEnd = loop.now + idle.nanoseconds
+    drainConnections(idleUntil: idleEnd)
     forceAt = loop.now + grace.nanoseconds
     if let timer = timers.first { loop.schedule(timer, at: forceAt) }
     await withCheckedContinuation { waiting in
@@ -171,8 +175,8 @@ actor Acceptor {
     }
   }
 
-  private func drainConnections() {
-    for connection in connections.values { connection.assumeIsolated { $0.drain() } }
+  private func drainConnections(idleUntil time: Int64) {
+    for connection in connections.values { connection.assumeIsolated { $0.drain(idleUntil: time) } }
   }
 
   private func force(_ now: Int64) {

@@ -26,6 +26,7 @@ actor Connection: EventTarget {
   var parser: RequestParser
   private var phase: Phase
   private var isDraining = false
+  private var idleEnd = Int64.max
 
   // What epoll told.
   private var isReadable = true
@@ -75,11 +76,18 @@ actor Connection: EventTarget {
     return true
   }
 
-  /// An idle connection closes, a busy one after its answer.
-  func drain() {
+  /// A connection without a request closes at `time`, one with a request after its answer.
+  func drain(idleUntil time: Int64) {
     isDraining = true
-    if phase == .idle { wake() }
+    idleEnd = time
+    if phase == .idle || phase == .handshake {
+      setReadDeadline(min(readDeadline, time))
+      wake()
+    }
   }
+
+  /// Whether the drain is not waiting for this connection's next request any more.
+  private var isDrained: Bool { isDraining && phase == .idle && idleEnd <= loop.now }
 
   /// Cancels what runs and closes.
   func abort() {
@@ -194,7 +202,7 @@ actor Connection: EventTarget {
         }
         continue
       }
-      if isDraining, phase == .idle { return .drained }
+      if isDrained { return .drained }
       if readDeadline <= loop.now { return .timeout }
       await awaitReadable()
     }
@@ -240,7 +248,7 @@ actor Connection: EventTarget {
   private func awaitReadable() async {
     await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
       precondition(reader == nil, "a connection has one reader at a time")
-      if isReadable || isGone || readDeadline <= loop.now || (isDraining && phase == .idle) {
+      if isReadable || isGone || readDeadline <= loop.now || isDrained {
         waiting.resume()
       } else {
         reader = waiting
@@ -280,7 +288,7 @@ actor Connection: EventTarget {
         return true
       case .end, .failed: return false
       case .wouldBlock:
-        if isGone || isDraining || readDeadline <= loop.now { return false }
+        if isGone || readDeadline <= loop.now { return false }
         isReadable = false
         await awaitReadable()
       }
@@ -369,7 +377,7 @@ actor Connection: EventTarget {
         phase = .head
         closesAt = loop.now + times.head
       }
-      setReadDeadline(closesAt)
+      setReadDeadline(phase == .idle ? min(closesAt, idleEnd) : closesAt)
       switch await fill() {
       case .bytes: continue
       case .end, .gone, .drained: return nil

@@ -9,6 +9,7 @@ public final class HTTPServer: Sendable {
     var acceptors: [Acceptor] = []
     var descriptors: [Int32] = []
     var unixPaths: [(path: String, inode: UInt64)] = []
+    var isDraining = false
   }
 
   private let configuration: HTTPServerConfiguration
@@ -62,19 +63,25 @@ public final class HTTPServer: Sendable {
     return bound
   }
 
-  /// Stops accepting, lets answers in progress end within `grace`, then cancels them; returns when all is closed.
+  /// Closes the listeners, lets answers in progress end within `grace`, then cancels them; returns when all is closed.
+  /// A kept connection may bring one more request within `drainIdleTime`.
   public func drain(grace: Duration) async {
-    let taken = running.withLock { running in
-      defer { running = nil }
-      return running
+    let taken: Running? = running.withLock { running in
+      guard let state = running, !state.isDraining else { return nil }
+      running?.isDraining = true
+      return state
     }
     guard let state = taken else { return }
-    await withTaskGroup(of: Void.self) { group in
-      for acceptor in state.acceptors { group.addTask { await acceptor.drain(grace: grace) } }
-    }
+    for acceptor in state.acceptors { await acceptor.stopAccepting() }
+    // At once: a connection that nobody will accept would hang until the grace is over.
     HTTPServer.closeListeners(state)
+    let idle = min(grace, configuration.drainIdleTime)
+    await withTaskGroup(of: Void.self) { group in
+      for acceptor in state.acceptors { group.addTask { await acceptor.drain(grace: grace, idle: idle) } }
+    }
     for acceptor in state.acceptors where await acceptor.isEmpty { acceptor.loop.stop() }
     last.withLock { $0 = HTTPServer.sum(state.acceptors) }
+    running.withLock { $0 = nil }
   }
 
   private let last = Locked(HTTPServerMetrics())

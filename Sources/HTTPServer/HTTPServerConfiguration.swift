@@ -66,11 +66,14 @@ public struct HTTPServerConfiguration: Sendable {
   public var backlog: Int32
   /// Permission bits of unix sockets.
   public var unixMode: UInt32
+  /// How long a kept connection may still bring a request when the server drains: a client that sends one just then is
+  /// answered instead of reset.
+  public var drainIdleTime: Duration
 
   public init(
     listeners: [ListenAddress], tls: TLSConfiguration? = nil, loops: Int = 1,
     limits: HTTPLimits = HTTPLimits(),
-    backlog: Int32 = 1024, unixMode: UInt32 = 0o660
+    backlog: Int32 = 1024, unixMode: UInt32 = 0o660, drainIdleTime: Duration = .milliseconds(500)
   ) {
     self.listeners = listeners
     self.tls = tls
@@ -78,6 +81,7 @@ public struct HTTPServerConfiguration: Sendable {
     self.limits = limits
     self.backlog = backlog
     self.unixMode = unixMode
+    self.drainIdleTime = drainIdleTime
   }
 }
 

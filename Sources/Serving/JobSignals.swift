@@ -30,6 +30,12 @@ final class JobSignals: Sendable {
     for waiter in waiters { waiter.yield() }
   }
 
+  /// Wakes all, whatever job they wait for.
+  func wakeAll() {
+    let waiters = state.withLock { $0.waiters.values.flatMap(\.values) }
+    for waiter in waiters { waiter.yield() }
+  }
+
   /// Waits for the stream's first element, at most so long.
   static func wait(for changes: AsyncStream<Void>, milliseconds: Int) async {
     await withTaskGroup(of: Void.self) { group in

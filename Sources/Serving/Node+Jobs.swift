@@ -78,11 +78,12 @@ extension Node {
   ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool) {
     let changes = signals.changes(of: job)
     var found = try await read(job, after: id)
+    if found.events.isEmpty, found.state != .running, !found.state.isFinal, isRetired { throw .draining }
     if found.events.isEmpty, !found.isFinal, waitMilliseconds > 0 {
       await JobSignals.wait(for: changes, milliseconds: waitMilliseconds)
       found = try await read(job, after: id)
     }
-    return found
+    return (found.events, found.isFinal)
   }
 
   func accept(_ new: NewJob) async throws(ServingError) -> JobSummary {
@@ -93,16 +94,17 @@ extension Node {
 
   private func read(
     _ job: String, after id: Int64
-  ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool) {
+  ) async throws(ServingError) -> (events: [JobEvent], isFinal: Bool, state: JobState) {
     // The state first: events written after it was read are found the next time.
-    let state = try await stored { () throws(StoreError) in try await store.job(job) }.state
+    let record = try await stored { () throws(StoreError) in try await store.job(job) }.state
     let limit = 256
     let events = try await stored { () throws(StoreError) in
       try await store.events(of: job, after: id, limit: limit)
     }
-    let isFinal = JobState(rawValue: state)?.isFinal ?? false
+    let state = JobState(rawValue: record) ?? .failed
     return (
-      events.map { JobEvent(id: $0.id, kind: $0.kind, dataJSON: $0.data) }, isFinal && events.count < limit
+      events.map { JobEvent(id: $0.id, kind: $0.kind, dataJSON: $0.data) },
+      state.isFinal && events.count < limit, state
     )
   }
 

@@ -30,9 +30,10 @@ public final class Node: ServingNode {
 
   /// Opens the base, the store and the lanes; makes the subspace `default` where the store has none for this base.
   ///
-  /// - Throws: `.validation` naming the model's fault, `.storeUnavailable`.
+  /// - Parameter isStopping: asked between the steps, each of which takes seconds; true ends the opening.
+  /// - Throws: `.validation` naming the model's fault, `.storeUnavailable`, `.cancelled`; nothing is open then.
   public static func open(
-    _ configuration: ServingConfiguration, log: Logger
+    _ configuration: ServingConfiguration, log: Logger, isStopping: @Sendable () -> Bool = { false }
   ) async throws(ServingError) -> Node {
     let checkpoint: Checkpoint
     let encoder: Encoder
@@ -52,6 +53,7 @@ public final class Node: ServingNode {
     } catch {
       throw .validation([FieldError("model", "\(error)")])
     }
+    if isStopping() { throw .cancelled }
     let store = try await stored { () throws(StoreError) in
       try Store(
         path: configuration.storePath, now: { Int64(Date().timeIntervalSince1970 * 1_000) },
@@ -61,8 +63,14 @@ public final class Node: ServingNode {
       configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
       store: store,
       log: log)
-    try await node.loadCatalog()
-    try await node.ensureDefaultSubspace()
+    do throws(ServingError) {
+      try await node.loadCatalog()
+      if isStopping() { throw ServingError.cancelled }
+      try await node.ensureDefaultSubspace()
+    } catch {
+      await node.close()
+      throw error
+    }
     return node
   }
 
@@ -100,14 +108,24 @@ public final class Node: ServingNode {
     }
   }
 
-  /// Refuses new work, answers what is queued, checkpoints the running job.
+  /// Not ready from now on: new jobs and data sets are refused, the running job is checkpointed and queued for the next
+  /// start, event streams end. Inference and reading go on until `drain`, because requests are still in flight.
+  public func retire() {
+    phase.withLock { if $0 == .open { $0 = .draining } }
+    runner.stop()
+    signals.wakeAll()
+  }
+
+  /// Whether `retire` was called.
+  var isRetired: Bool { phase.withLock { $0 != .open } }
+
+  /// Refuses all new work, answers what is queued, checkpoints the running job.
   public func drain() async { beginDrain() }
 
   /// The same, from where nothing can wait; `run` returns when it is done.
   public func beginDrain() {
-    phase.withLock { if $0 == .open { $0 = .draining } }
+    retire()
     scheduler.drain()
-    runner.stop()
   }
 
   /// Stops the lanes and closes the store; after `run` has returned.
@@ -119,7 +137,7 @@ public final class Node: ServingNode {
 
   public func readiness() async -> Readiness {
     var reasons: [String] = []
-    if phase.withLock({ $0 != .open }) { reasons.append("draining") }
+    if isRetired { reasons.append("draining") }
     if subspaces.primary == nil { reasons.append("subspace missing") }
     return Readiness(isReady: reasons.isEmpty, reasons: reasons)
   }
@@ -151,7 +169,7 @@ public final class Node: ServingNode {
   }
 
   func requireOpen() throws(ServingError) {
-    guard phase.withLock({ $0 == .open }) else { throw .draining }
+    if isRetired { throw .draining }
   }
 
   private func loadCatalog() async throws(ServingError) {

@@ -35,6 +35,9 @@ enum Entry {
       } else {
         try command.run()
       }
+    } catch let error as ConfigurationFault {
+      Terminal.complain("corad: \(error)")
+      Foundation.exit(Exit.usage.rawValue)
     } catch {
       // The parser's own code for a wrong command line is 64.
       guard Corad.exitCode(for: error) == .validationFailure else { Corad.exit(withError: error) }

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Documents that cannot go stale unnoticed: links, shell blocks, sizes.
+/// Documents that cannot go stale unnoticed: links, shell blocks, sizes. EndToEndTests run the blocks.
 struct DocumentationTests {
   static func documents() -> [String] {
     let top = ["README.md", "CHANGELOG.md", "Deploy/README.md"]
@@ -54,15 +54,12 @@ struct DocumentationTests {
     }
   }
 
-  /// A tested block names only scripts of this checkout that are there and may be run.
-  @Test func scriptsNamedInTestedBlocksCanBeRun() throws {
+  /// Documents name only scripts of this checkout that are there, and those that a reader runs may be run.
+  @Test func scriptsNamedInDocumentsCanBeRun() throws {
     for path in Self.documents() {
-      for block in Self.testedBlocks(try Repository.text(path)) {
-        for match in block.matches(of: /(?m)^(Deploy\/scripts\/[\w.-]+)/) {
-          let script = Repository.root.appendingPathComponent(String(match.1)).path
-          #expect(
-            FileManager.default.isExecutableFile(atPath: script), "\(path): \(match.1) cannot be run")
-        }
+      for match in try Repository.text(path).matches(of: /Deploy\/scripts\/[\w-]+\.(sh|py)/) {
+        let script = Repository.root.appendingPathComponent(String(match.0)).path
+        #expect(FileManager.default.isExecutableFile(atPath: script), "\(path): \(match.0) cannot be run")
       }
     }
   }

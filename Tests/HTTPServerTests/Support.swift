@@ -147,24 +147,39 @@ func withServer<R: Sendable>(
 final class RawClient: Sendable {
   let descriptor: Int32
 
-  init(_ address: BoundAddress, receiveBuffer: Int32? = nil) {
-    guard case .tcp(let host, let port) = address else { preconditionFailure("a TCP address") }
+  /// A socket that is not connected yet.
+  init(receiveBuffer: Int32? = nil) {
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     if var receiveBuffer {
       setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, socklen_t(MemoryLayout<Int32>.size))
     }
     var limit = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
+  convenience init(_ address: BoundAddress, receiveBuffer: Int32? = nil) {
+    self.init(receiveBuffer: receiveBuffer)
+    connect(to: address)
+  }
+
+  func connect(to address: BoundAddress) {
+    precondition(reaches(address), "the server listens")
+  }
+
+  /// Whether a connection is accepted there now.
+  static func isAccepted(at address: BoundAddress) -> Bool { RawClient().reaches(address) }
+
+  private func reaches(_ address: BoundAddress) -> Bool {
+    guard case .tcp(let host, let port) = address else { preconditionFailure("a TCP address") }
     var target = sockaddr_in()
     target.sin_family = sa_family_t(AF_INET)
     target.sin_port = port.bigEndian
     inet_pton(AF_INET, host, &target.sin_addr)
-    let result = withUnsafePointer(to: &target) {
+    return withUnsafePointer(to: &target) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
-    }
-    precondition(result == 0, "the server listens")
+    } == 0
   }
 
   deinit { close(descriptor) }

@@ -16,6 +16,11 @@ struct JobFollower {
     let isLive = Terminal.isInteractive
     var steps = 0
     try daemon.events("/jobs/\(Daemon.escaped(id))/events") { event in
+      if event.event == "error" {
+        // The stream ends for a reason of the daemon's, not of the job's: its state is asked for below.
+        Terminal.complain((isLive ? "\r\u{1b}[K" : "") + "corad: " + Daemon.problem(500, event.data))
+        return true
+      }
       guard !isQuiet, let data = try? JSON(bytes: event.data) else { return true }
       steps = data["steps"]?.int ?? steps
       let line = Self.line(event.event ?? "event", data, steps: steps)

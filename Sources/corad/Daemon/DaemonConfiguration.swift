@@ -7,7 +7,7 @@ internal import Serving
 
 /// Every key of the daemon, its default and its unit; `Deploy/config/corad.json` lists the same.
 struct DaemonConfiguration: Sendable, Encodable {
-  var model = ""
+  var model: String?
   var store = "corad.sqlite"
   var listen = ["127.0.0.1:8080"]
   var apiKeyFile: String?
@@ -35,7 +35,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var writeTimeoutMilliseconds = 30_000
   var logLevel = "info"
 
-  enum CodingKeys: String, CodingKey {
+  enum CodingKeys: String, CodingKey, CaseIterable {
     case model, store, listen
     case apiKeyFile = "api_key_file"
     case tlsCertificate = "tls_certificate"
@@ -136,7 +136,7 @@ struct DaemonConfiguration: Sendable, Encodable {
           key: key.rawValue, detail: "is \(value), must be \(range.lowerBound) through \(range.upperBound)")
       }
     }
-    try text(.model, &model)
+    try optional(.model, &model)
     try text(.store, &store)
     try list(.listen, &listen)
     try optional(.apiKeyFile, &apiKeyFile)
@@ -165,7 +165,7 @@ struct DaemonConfiguration: Sendable, Encodable {
 
   /// The core's share of it.
   func serving() throws -> ServingConfiguration {
-    guard !model.isEmpty else {
+    guard let model, !model.isEmpty else {
       throw ConfigurationFault(key: "model", detail: "is missing: the folder of the base (--model DIR)")
     }
     var serving = ServingConfiguration(modelDirectory: model, storePath: store)

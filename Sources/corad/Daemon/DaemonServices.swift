@@ -49,30 +49,3 @@ struct WatchdogService: Service {
     }
   }
 }
-
-/// Ends the process at the second signal, whatever it waits for.
-final class SecondSignal {
-  private let sources: [any DispatchSourceSignal]
-
-  init(_ signals: [Int32]) {
-    let queue = DispatchQueue(label: "signals")
-    let counter = Counter()
-    sources = signals.map { number in
-      let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-      source.setEventHandler {
-        if counter.add() > 1 { _exit(1) }
-      }
-      source.resume()
-      return source
-    }
-  }
-
-  // SAFETY: the queue `signals` · every use is in an event handler on that serial queue.
-  private final class Counter: @unchecked Sendable {
-    private var count = 0
-    func add() -> Int {
-      count += 1
-      return count
-    }
-  }
-}

@@ -6,7 +6,6 @@ internal import HTTPServer
 internal import Logging
 internal import ServiceLifecycle
 internal import Serving
-internal import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -69,21 +68,27 @@ struct ServeCommand: AsyncParsableCommand {
     } catch let error as ConfigurationFault {
       throw complaint(error)
     }
+    let signals = StopSignals()
     var log = Logger(label: "corad") { LogLines(label: $0) }
     log.logLevel = level
     let node: Node
     do throws(ServingError) {
-      node = try await Node.open(serving, log: log)
+      node = try await Node.open(serving, log: log) { signals.isStopping }
     } catch {
+      if signals.isStopping { return log.info("stopped before it was ready") }
       Terminal.complain("corad: " + Doctor.sentence(error))
       throw Exit.failed
     }
-    try await run(node, server, api, log, drain: .milliseconds(values.drainTimeoutMilliseconds))
+    if signals.isStopping {
+      await node.close()
+      return log.info("stopped before it was ready")
+    }
+    try await run(node, server, api, log, signals, drain: .milliseconds(values.drainTimeoutMilliseconds))
   }
 
   private func run(
     _ node: Node, _ configuration: HTTPServerConfiguration, _ api: APIConfiguration, _ log: Logger,
-    drain: Duration
+    _ signals: StopSignals, drain: Duration
   ) async throws {
     let counters = ServerFigures()
     let handler = APIHandler(
@@ -107,14 +112,20 @@ struct ServeCommand: AsyncParsableCommand {
     }
     services.append(NodeService(node: node))
     services.append(ServerService(server: server, grace: drain, manager: manager, log: log))
-    let group = ServiceGroup(
-      configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
-    let second = SecondSignal([SIGTERM, SIGINT])
+    let group = ServiceGroup(configuration: .init(services: services, logger: log))
     for address in bound { Terminal.print("listening on " + Self.url(address, configuration.tls != nil)) }
     manager.tell("READY=1")
     log.info("ready", metadata: ["base": "\(node.base.digest)"])
-    try await group.run()
-    withExtendedLifetime(second) {}
+    try await withThrowingTaskGroup(of: Void.self) { tasks in
+      tasks.addTask {
+        await signals.first()
+        // Before anything else: who asks on an open connection is told.
+        node.retire()
+        await group.triggerGracefulShutdown()
+      }
+      try await group.run()
+      tasks.cancelAll()
+    }
     log.info("stopped")
   }
 
@@ -154,10 +165,15 @@ struct ServeCommand: AsyncParsableCommand {
 }
 
 extension DaemonConfiguration {
-  /// The values as a file that `--config` takes.
+  /// The values as a file that `--config` takes: every key, null where it is unset.
   func text() throws -> String {
+    var members: [String: JSON] = [:]
+    for key in CodingKeys.allCases { members[key.rawValue] = .null }
+    if case .object(let set) = try JSON(bytes: [UInt8](try JSONEncoder().encode(self))) {
+      members.merge(set) { $1 }
+    }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(self), as: UTF8.self)
+    return String(decoding: try encoder.encode(JSON.object(members)), as: UTF8.self)
   }
 }
