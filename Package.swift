@@ -129,6 +129,16 @@ let package = Package(
     tests("SchedulingTests", ["Scheduling"]),
     tests(
       "ServingTests",
-      ["Serving", "Training", "Adapters", .product(name: "Logging", package: "swift-log")]),
+      [
+        "Serving", "Engine", "Training", "Adapters", "Store", .product(name: "Logging", package: "swift-log"),
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    // The binary beside the test bundle, over real sockets.
+    tests(
+      "EndToEndTests",
+      [
+        "Store", "Serving", "HTTPClient", "HTTPWire", "Digests",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
   ]
 )
