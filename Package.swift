@@ -38,7 +38,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     // SQLite in WAL with a typed, serialised writer.
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-    // Start and stop order, signals.
+    // Start and stop order.
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     // Heaps, deques and ordered maps.
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -91,7 +91,6 @@ let package = Package(
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ],
       // The contract is in the binary: the file at the root is the one truth.
       resources: [.embedInCode("Contract/openapi.yaml")],

@@ -28,6 +28,6 @@ targets=(Tests/Fuzz/*.swift)
 for target in "${targets[@]}"; do step "fuzz $(basename "$target" .swift)" fuzz "$target"; done
 step "thread sanitizer" swift test --sanitize=thread --scratch-path .build-thread \
   --filter 'HTTPServerTests|SchedulingTests|StoreTests'
-if [ -d Tests/EndToEndTests ]; then
-  step "crash soak" env CORAD_SOAK=1 swift test --filter Crash
-fi
+soak() { CORAD_SOAK=1 swift test --no-parallel --filter 'CrashTests|CrashSoakTests' | tee "$work/soak.log"; }
+step "crash soak" soak
+grep -A 8 '^crash soak:' "$work/soak.log"

@@ -17,4 +17,14 @@ import Testing
     let log = try FileManager.default.attributesOfItem(atPath: store + "-wal")[.size] as? Int
     #expect(log ?? 0 == 0)
   }
+
+  @Test func aSignalRightAfterTheStartIsNotLost() async throws {
+    let folder = try TemporaryFolder()
+    let store = folder.path + "/store.sqlite"
+    try await FirstStart.shared.copy(to: store)
+    for _ in 0..<5 {
+      let daemon = try await LiveDaemon.start(store: store, folder: folder.path)
+      #expect(await daemon.terminate(seconds: 20) == .exit(0))
+    }
+  }
 }

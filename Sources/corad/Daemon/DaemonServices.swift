@@ -50,21 +50,26 @@ struct WatchdogService: Service {
   }
 }
 
-/// Ends the process at the second signal, whatever it waits for.
-final class SecondSignal {
+/// The first signal asks for the end, the second is the end, whatever it waits for.
+final class StopSignals {
   private let sources: [any DispatchSourceSignal]
 
-  init(_ signals: [Int32]) {
+  /// Returns once the signals are caught.
+  init(_ signals: [Int32], first: @escaping @Sendable () -> Void) {
     let queue = DispatchQueue(label: "signals")
     let counter = Counter()
+    let registered = DispatchSemaphore(value: 0)
     sources = signals.map { number in
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+      source.setRegistrationHandler { registered.signal() }
       source.setEventHandler {
         if counter.add() > 1 { _exit(1) }
+        first()
       }
       source.resume()
       return source
     }
+    for _ in signals { registered.wait() }
   }
 
   // SAFETY: the queue `signals` · every use is in an event handler on that serial queue.

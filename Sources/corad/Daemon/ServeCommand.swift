@@ -6,7 +6,6 @@ internal import HTTPServer
 internal import Logging
 internal import ServiceLifecycle
 internal import Serving
-internal import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -107,14 +106,14 @@ struct ServeCommand: AsyncParsableCommand {
     }
     services.append(NodeService(node: node))
     services.append(ServerService(server: server, grace: drain, manager: manager, log: log))
-    let group = ServiceGroup(
-      configuration: .init(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
-    let second = SecondSignal([SIGTERM, SIGINT])
+    let group = ServiceGroup(configuration: .init(services: services, logger: log))
+    // Caught before anybody is told that the daemon is there, or an early one would be lost.
+    let signals = StopSignals([SIGTERM, SIGINT]) { Task { await group.triggerGracefulShutdown() } }
     for address in bound { Terminal.print("listening on " + Self.url(address, configuration.tls != nil)) }
     manager.tell("READY=1")
     log.info("ready", metadata: ["base": "\(node.base.digest)"])
     try await group.run()
-    withExtendedLifetime(second) {}
+    withExtendedLifetime(signals) {}
     log.info("stopped")
   }
 
