@@ -38,7 +38,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     // SQLite in WAL with a typed, serialised writer.
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-    // Start and stop order, signals.
+    // Start and stop order.
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     // Heaps, deques and ordered maps.
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -128,7 +128,10 @@ let package = Package(
     tests("SchedulingTests", ["Scheduling"]),
     tests(
       "ServingTests",
-      ["Serving", "Training", "Adapters", .product(name: "Logging", package: "swift-log")]),
+      [
+        "Serving", "Engine", "Training", "Adapters", "Store", .product(name: "Logging", package: "swift-log"),
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
     // The binary beside the test bundle, over real sockets.
     tests(
       "EndToEndTests",

@@ -10,6 +10,6 @@ step "fuzz" "$here/fuzz.sh" "${1:-10}"
 echo "$last_log"
 step "thread sanitizer" swift test --sanitize=thread --scratch-path .build-thread --no-parallel \
   --filter 'HTTPServerTests|SchedulingTests|StoreTests'
-if [ -d Tests/EndToEndTests ]; then
-  step "crash soak" env CORAD_SOAK=1 swift test --filter Crash
-fi
+soak() { CORAD_SOAK=1 swift test --no-parallel --filter 'CrashTests|CrashSoakTests' | tee "$work/soak.log"; }
+step "crash soak" soak
+grep -A 8 '^crash soak:' "$work/soak.log"

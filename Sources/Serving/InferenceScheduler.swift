@@ -31,6 +31,15 @@ final class InferenceScheduler: Sendable {
     let continuation: CheckedContinuation<Result<[Outcome], ServingError>, Never>
   }
 
+  /// From a request's number to its answer; cancelling may come at any of them.
+  private enum Stage {
+    /// Not queued yet.
+    case announced
+    /// Cancelled before it was queued.
+    case cancelled
+    case waiting(Request)
+  }
+
   struct Figures: Sendable {
     var rowsAnswered = 0
     var tokensComputed = 0
@@ -42,8 +51,8 @@ final class InferenceScheduler: Sendable {
 
   private struct State {
     var queue: RequestQueue<Place>
-    var requests: [UInt64: Request] = [:]
-    var cancelled: Set<UInt64> = []
+    /// Each until its continuation is resumed.
+    var requests: [UInt64: Stage] = [:]
     var nextRequest: UInt64 = 1
     var rate = DrainRate()
     var figures = Figures()
@@ -70,6 +79,8 @@ final class InferenceScheduler: Sendable {
 
   var figures: Figures { state.withLock { $0.figures } }
   var depth: Int { state.withLock { $0.queue.count } }
+  /// Requests that have no answer yet.
+  var open: Int { state.withLock { $0.requests.count } }
 
   /// Whether `rows` more would be admitted now: asked before anything is tokenised.
   func admit(rows: Int) throws(ServingError) {
@@ -80,9 +91,13 @@ final class InferenceScheduler: Sendable {
   }
 
   /// Queues the rows of one request and waits for all answers, in order. Cancelling the task takes its rows out.
+  ///
+  /// The deadline is looked at between batches: a request that passes it while one runs is refused when that one ends.
   func run(_ rows: [Row], deadline: Int64, limitMilliseconds: Int) async throws(ServingError) -> [Outcome] {
+    guard !rows.isEmpty else { return [] }
     let request = state.withLock { state in
       defer { state.nextRequest += 1 }
+      state.requests[state.nextRequest] = .announced
       return state.nextRequest
     }
     let result = await withTaskCancellationHandler {
@@ -101,8 +116,10 @@ final class InferenceScheduler: Sendable {
     }
   }
 
-  /// Forms and runs batches until `stop`.
+  /// Forms and runs batches until `drain` has let the queue run empty, or its task is cancelled: then what waits is
+  /// refused.
   func serve() async {
+    defer { refuseAll() }
     for await _ in wake {
       while let rows = nextBatch() {
         let started = Clock.nanoseconds()
@@ -136,7 +153,8 @@ final class InferenceScheduler: Sendable {
   ) {
     let now = Clock.nanoseconds()
     let failure: ServingError? = state.withLock { state in
-      if state.cancelled.remove(request) != nil { return .cancelled }
+      // Gone from here unless it is queued below.
+      if case .cancelled = state.requests.removeValue(forKey: request) { return .cancelled }
       if state.isDraining { return .draining }
       do throws(ServingError) {
         try Self.check(&state, rows.count)
@@ -155,26 +173,48 @@ final class InferenceScheduler: Sendable {
       } catch {
         return error
       }
-      state.requests[request] = Request(
-        outcomes: Array(repeating: nil, count: rows.count), missing: rows.count, continuation: continuation)
+      state.requests[request] = .waiting(
+        Request(
+          outcomes: Array(repeating: nil, count: rows.count), missing: rows.count, continuation: continuation)
+      )
       return nil
     }
     if let failure { continuation.resume(returning: .failure(failure)) } else { waker.yield() }
   }
 
   private func cancel(_ request: UInt64) {
-    let continuation = state.withLock { state in
-      guard let entry = state.requests.removeValue(forKey: request) else {
-        // Either not queued yet, or already answered: only the first is remembered.
-        if request >= state.nextRequest - 1 || state.cancelled.count < 1_024 {
-          state.cancelled.insert(request)
-        }
-        return nil as CheckedContinuation<Result<[Outcome], ServingError>, Never>?
+    let continuation = state.withLock {
+      state -> CheckedContinuation<Result<[Outcome], ServingError>, Never>? in
+      switch state.requests[request] {
+      case .waiting(let entry):
+        state.requests[request] = nil
+        _ = state.queue.cancel(request: request)
+        return entry.continuation
+      case .announced: state.requests[request] = .cancelled
+      // Answered already, or cancelled twice.
+      case .cancelled, nil: break
       }
-      _ = state.queue.cancel(request: request)
-      return entry.continuation
+      return nil
     }
     continuation?.resume(returning: .failure(.cancelled))
+  }
+
+  /// Takes a queued request out of the books.
+  private static func take(_ state: inout State, _ request: UInt64) -> Request? {
+    guard case .waiting(let entry) = state.requests[request] else { return nil }
+    state.requests[request] = nil
+    return entry
+  }
+
+  private func refuseAll() {
+    let left = state.withLock { state in
+      state.isDraining = true
+      return state.requests.keys.compactMap { request in
+        _ = state.queue.cancel(request: request)
+        return Self.take(&state, request)
+      }
+    }
+    for request in left { request.continuation.resume(returning: .failure(.draining)) }
   }
 
   private func nextBatch() -> [QueuedRow<Place>]? {
@@ -182,9 +222,7 @@ final class InferenceScheduler: Sendable {
     let (rows, late) = state.withLock { state in
       let expired = state.queue.expire(now: now)
       state.figures.rowsExpired += expired.count
-      let late = Set(expired.map(\.request)).compactMap {
-        state.requests.removeValue(forKey: $0)?.continuation
-      }
+      let late = Set(expired.map(\.request)).compactMap { Self.take(&state, $0)?.continuation }
       for request in Set(expired.map(\.request)) { _ = state.queue.cancel(request: request) }
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
@@ -204,12 +242,12 @@ final class InferenceScheduler: Sendable {
       var done: [Request] = []
       for (row, prediction) in zip(rows, predictions) {
         state.figures.tokensComputed += row.tokens
-        guard var request = state.requests[row.request] else { continue }
+        guard case .waiting(var request) = state.requests[row.request] else { continue }
         state.figures.rowsAnswered += 1
         request.outcomes[row.item.index] = Outcome(
           prediction: prediction, queueNanoseconds: started - row.arrived, computeNanoseconds: elapsed)
         request.missing -= 1
-        state.requests[row.request] = request.missing == 0 ? nil : request
+        state.requests[row.request] = request.missing == 0 ? nil : .waiting(request)
         if request.missing == 0 { done.append(request) }
       }
       return done
@@ -217,6 +255,18 @@ final class InferenceScheduler: Sendable {
     for request in done {
       request.continuation.resume(returning: .success(request.outcomes.compactMap(\.self)))
     }
+  }
+}
+
+/// Seconds between its laps, for the log.
+struct Stopwatch {
+  private var last = Clock.nanoseconds()
+
+  /// Seconds since the lap before, to the millisecond.
+  mutating func lap() -> Double {
+    let now = Clock.nanoseconds()
+    defer { last = now }
+    return Double((now - last) / 1_000_000) / 1e3
   }
 }
 

@@ -1,6 +1,7 @@
 internal import Adapters
 internal import Digests
 internal import Engine
+internal import Logging
 internal import Models
 internal import Store
 internal import Tokenizers
@@ -29,7 +30,12 @@ extension JobRunner {
     while true {
       if let stop = interruption(job.id) {
         if case .cancelled = stop { throw stop }
-        try await save(run, job, meter.progress(run, nil), node)
+        // Where it cannot be kept, the job goes on from the checkpoint before.
+        do throws(JobStop) {
+          try await save(run, job, meter.progress(run, nil), node)
+        } catch {
+          node.log.error("job \(job.id) stops without a checkpoint: \(error)")
+        }
         throw stop
       }
       let shards: [TrainingShard]

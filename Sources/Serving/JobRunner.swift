@@ -17,6 +17,9 @@ actor JobRunner {
     var steps = 0
   }
 
+  /// Between two tries at a store that does not take a write.
+  private static let patience = Duration.seconds(1)
+
   private let executor = ThreadExecutor(name: "jobs")
   private let control = Mutex(Control())
   private let stream: AsyncStream<Void>
@@ -61,6 +64,8 @@ actor JobRunner {
   private func next(_ node: Node) async -> JobRecord? {
     do throws(StoreError) {
       guard let job = try await node.store.nextQueuedJob() else { return nil }
+      // What was asked of an earlier run of it came too late for that run, and must not stop this one.
+      control.withLock { $0.intents[job.id] = nil }
       let running = try await node.store.transition(
         job.id, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
       node.signals.moved(job.id)
@@ -68,6 +73,8 @@ actor JobRunner {
     } catch {
       if case .jobState = error { return await next(node) }
       node.log.error("jobs: the next job cannot be taken: \(error)")
+      try? await Task.sleep(for: Self.patience)
+      wake()
       return nil
     }
   }
@@ -93,12 +100,19 @@ actor JobRunner {
       case .failed(let code, let detail): ("failed", code, detail)
       }
     if let code { node.log.warning("job \(job.id) failed: \(code): \(detail ?? "")") }
-    do throws(StoreError) {
-      _ = try await node.store.transition(
-        job.id, from: ["running"], to: state, event: #"{"state":"\#(state)"}"#, errorCode: code,
-        errorDetail: detail)
-    } catch {
-      node.log.error("job \(job.id) cannot be moved to \(state): \(error)")
+    while true {
+      do throws(StoreError) {
+        _ = try await node.store.transition(
+          job.id, from: ["running"], to: state, event: #"{"state":"\#(state)"}"#, errorCode: code,
+          errorDetail: detail)
+        return
+      } catch {
+        node.log.error("job \(job.id) cannot be moved to \(state): \(error)")
+        // A full disk, most likely: nothing else could run either. A daemon that stops leaves the job to its next start.
+        if case .jobState = error { return }
+        if isStopping { return }
+        try? await Task.sleep(for: Self.patience)
+      }
     }
   }
 }

@@ -78,7 +78,20 @@ extension Node {
       return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
     guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
-    if let version = key.version, version != task.version {
+    guard let version = key.version else {
+      while true {
+        do throws(ServingError) {
+          return try await lease(task)
+        } catch {
+          // Replaced and deleted between the look-up and the load: the version that is active now answers.
+          guard case .notFound = error, let now = catalog.lookup(key.task), now.version != task.version else {
+            throw error
+          }
+          task = now
+        }
+      }
+    }
+    if version != task.version {
       let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task)
       }
       guard record.base == "\(encoder.digest)" else {

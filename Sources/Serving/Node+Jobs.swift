@@ -9,8 +9,18 @@ extension Node {
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try requireOpen()
+    // Before any check: what was accepted once stays accepted, whatever became of its data set or its task.
+    if let key = request.idempotencyKey,
+      let known = try await stored({ () throws(StoreError) in
+        try await store.job(
+          idempotencyKey: key, by: principal.name, requestDigest: request.requestDigest)
+      })
+    {
+      return Self.summary(known)
+    }
     let subspace = try await check(request)
     let dataset: String
+    var upload: StoredUpload?
     switch request.data {
     case .dataset(let id):
       let record = try await stored { () throws(StoreError) in try await store.dataset(id) }
@@ -27,20 +37,29 @@ extension Node {
         try await store.beginDataset(
           name: request.task, kind: request.settings.kind.rawValue, isInline: true, by: principal.name)
       }
-      // Visible and durable with the job: one commit accepts both.
-      try await StoredUpload(id: id, kind: request.settings.kind, store: store).append(examples)
+      upload = StoredUpload(id: id, kind: request.settings.kind, store: store)
       dataset = id
     }
     let stored = StoredTrainingRequest(
       settings: request.settings, subspace: subspace, activate: request.activate,
       fromTask: request.from?.task,
       fromVersion: request.from?.version)
-    return try await accept(
-      NewJob(
-        type: JobType.train.rawValue, task: request.task, method: request.settings.method,
-        settings: stored.visible, request: JSONText.plain(stored), dataset: dataset,
-        idempotencyKey: request.idempotencyKey, requestDigest: request.requestDigest,
-        createdBy: principal.name))
+    let job = NewJob(
+      type: JobType.train.rawValue, task: request.task, method: request.settings.method,
+      settings: stored.visible, request: JSONText.plain(stored), dataset: dataset,
+      idempotencyKey: request.idempotencyKey, requestDigest: request.requestDigest,
+      createdBy: principal.name)
+    guard let upload, case .examples(let examples) = request.data else { return try await accept(job).job }
+    do throws(ServingError) {
+      // Visible and durable with the job: one commit accepts both.
+      try await upload.append(examples)
+      let accepted = try await accept(job)
+      if !accepted.isNew { await upload.abandon() }
+      return accepted.job
+    } catch {
+      await upload.abandon()
+      throw error
+    }
   }
 
   public func jobs(
@@ -86,10 +105,10 @@ extension Node {
     return (found.events, found.isFinal)
   }
 
-  func accept(_ new: NewJob) async throws(ServingError) -> JobSummary {
+  func accept(_ new: NewJob) async throws(ServingError) -> (job: JobSummary, isNew: Bool) {
     let (record, isNew) = try await stored { () throws(StoreError) in try await store.insert(new) }
     if isNew { runner.wake() }
-    return Self.summary(record)
+    return (Self.summary(record), isNew)
   }
 
   private func read(
@@ -112,24 +131,28 @@ extension Node {
   private func steer(
     _ job: String, _ intent: JobRunner.Intent, from waiting: Set<String>, to state: JobState
   ) async throws(ServingError) -> JobSummary {
-    let changes = signals.changes(of: job)
-    // Tried rather than looked up: the runner may take the job between a look and a move.
-    do throws(StoreError) {
-      let moved = try await store.transition(
-        job, from: Array(waiting), to: state.rawValue, event: #"{"state":"\#(state.rawValue)"}"#)
-      signals.moved(job)
-      return Self.summary(moved)
-    } catch {
-      guard case .jobState(let actual) = error, actual == JobState.running.rawValue else {
-        throw ServingError(error)
+    var changes = signals.changes(of: job).makeAsyncIterator()
+    var isAsked = false
+    while true {
+      // Tried rather than looked up: the runner may take the job between a look and a move.
+      do throws(StoreError) {
+        let moved = try await store.transition(
+          job, from: Array(waiting), to: state.rawValue, event: #"{"state":"\#(state.rawValue)"}"#)
+        signals.moved(job)
+        return Self.summary(moved)
+      } catch {
+        // Done as asked; or it ended by itself first, or another caller was quicker: then this one is refused.
+        if isAsked, case .jobState(state.rawValue) = error { return try await self.job(job) }
+        guard case .jobState(let actual) = error, actual == JobState.running.rawValue else {
+          throw ServingError(error)
+        }
       }
+      runner.ask(job, intent)
+      isAsked = true
+      repeat {
+        guard await changes.next() != nil else { throw .cancelled }
+      } while try await self.job(job).state == .running
     }
-    runner.ask(job, intent)
-    for await _ in changes {
-      let now = try await self.job(job)
-      if now.state != .running { return now }
-    }
-    return try await self.job(job)
   }
 
   /// Everything that can be refused before the job is accepted.
@@ -148,6 +171,9 @@ extension Node {
     }
     if let from = request.from {
       let version = try await adapterVersion(from.version, of: from.task)
+      guard "\(version.base)" == base.digest else {
+        throw .baseMismatch(expected: base.digest, actual: "\(version.base)")
+      }
       guard version.kind == request.settings.kind, version.method == request.settings.method else {
         throw .validation([FieldError("/from", "is of another kind or method")])
       }
@@ -167,7 +193,7 @@ extension Node {
       return nil
     }
     let record = try await stored { () throws(StoreError) in
-      try await store.subspace(request.subspace ?? "default")
+      try await store.subspace(request.subspace ?? "default", base: base.digest)
     }
     guard record.base == "\(encoder.digest)" else {
       throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)

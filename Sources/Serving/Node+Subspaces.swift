@@ -11,7 +11,8 @@ extension Node {
   }
 
   public func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary {
-    let record = try await stored { () throws(StoreError) in try await store.subspace(id) }
+    let record = try await stored { () throws(StoreError) in try await store.subspace(id, base: base.digest)
+    }
     let value = try await stored { () throws(StoreError) in try await subspaces.value(record.digest) }
     return Self.summary(record, value)
   }
@@ -26,7 +27,8 @@ extension Node {
       NewJob(
         type: JobType.subspace.rawValue, task: nil, method: nil, settings: JSONText.object(stored),
         request: JSONText.object(stored), dataset: nil, idempotencyKey: nil, requestDigest: nil,
-        createdBy: principal.name))
+        createdBy: principal.name)
+    ).job
   }
 
   private func check(_ request: SubspaceRequest) async throws(ServingError) {
@@ -51,15 +53,10 @@ extension Node {
       }
     default: break
     }
-    let isFree: Bool
-    do throws(StoreError) {
-      _ = try await store.subspace(request.name)
-      isFree = false
-    } catch {
-      guard case .notFound = error else { throw ServingError(error) }
-      isFree = request.name != "default" || request.makeDefault
+    let isTaken = try await stored { () throws(StoreError) in
+      try await store.hasSubspace(named: request.name, base: base.digest)
     }
-    guard isFree else {
+    guard !isTaken, request.name != "default" || request.makeDefault else {
       throw .validation([FieldError("/name", "\(request.name) is taken", allowed: "another name")])
     }
   }

@@ -29,12 +29,15 @@ extension Node {
     task: String, version: Int, expected: Int?, principal: Principal
   ) async throws(ServingError) -> TaskSummary {
     let record = try await stored { () throws(StoreError) in try await store.version(version, of: task) }
+    guard record.base == base.digest else {
+      throw .baseMismatch(expected: base.digest, actual: record.base)
+    }
     let kind = try await stored { () throws(StoreError) in try await store.task(task) }.kind
-    let active = record.base == "\(encoder.digest)" ? ActiveTask(record, kind: kind) : nil
+    let active = ActiveTask(record, kind: kind)
     let catalog = catalog
     try await stored { () throws(StoreError) in
       try await store.activate(task: task, version: version, expected: expected, by: principal.name) {
-        if let active { catalog.set(active) } else { catalog.remove(task) }
+        if let active { catalog.set(active) }
       }
     }
     return try await self.task(task)

@@ -38,6 +38,10 @@ public final class Node: ServingNode {
     let checkpoint: Checkpoint
     let encoder: Encoder
     let tokenizer: Tokenizer
+    var watch = Stopwatch()
+    log.info(
+      "opening",
+      metadata: ["model": "\(configuration.modelDirectory)", "store": "\(configuration.storePath)"])
     do throws(ModelError) {
       checkpoint = try Checkpoint(directory: configuration.modelDirectory)
       encoder = try Encoder(checkpoint)
@@ -54,6 +58,7 @@ public final class Node: ServingNode {
       throw .validation([FieldError("model", "\(error)")])
     }
     if isStopping() { throw .cancelled }
+    log.info("base loaded", metadata: ["base": "\(encoder.digest)", "seconds": "\(watch.lap())"])
     let store = try await stored { () throws(StoreError) in
       try Store(
         path: configuration.storePath, now: { Int64(Date().timeIntervalSince1970 * 1_000) },
@@ -61,8 +66,8 @@ public final class Node: ServingNode {
     }
     let node = Node(
       configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
-      store: store,
-      log: log)
+      store: store, log: log)
+    log.info("store opened", metadata: ["seconds": "\(watch.lap())"])
     do throws(ServingError) {
       try await node.loadCatalog()
       if isStopping() { throw ServingError.cancelled }
@@ -71,6 +76,8 @@ public final class Node: ServingNode {
       await node.close()
       throw error
     }
+    log.info(
+      "tasks and subspace ready", metadata: ["tasks": "\(node.catalog.count)", "seconds": "\(watch.lap())"])
     return node
   }
 
@@ -174,23 +181,25 @@ public final class Node: ServingNode {
 
   private func loadCatalog() async throws(ServingError) {
     let digest = "\(encoder.digest)"
+    var strangers: [String: [String]] = [:]
     for (kind, record) in try await stored({ () throws(StoreError) in try await store.activeVersions() }) {
-      guard record.base == digest else {
-        log.warning("task \(record.task) belongs to another base (\(record.base)) and is not served")
-        continue
+      if record.base != digest {
+        strangers[record.base, default: []].append(record.task)
+      } else if let task = ActiveTask(record, kind: kind) {
+        catalog.set(task)
       }
-      if let task = ActiveTask(record, kind: kind) { catalog.set(task) }
+    }
+    // One line a base, whatever its tasks: "which" is also in the list of tasks, as `served: false`.
+    for (base, tasks) in strangers.sorted(by: { $0.key < $1.key }) {
+      let some = tasks.sorted().prefix(8).joined(separator: ", ") + (tasks.count > 8 ? ", …" : "")
+      log.warning("\(tasks.count) tasks belong to another base (\(base)) and are not served: \(some)")
     }
   }
 
-  /// A start with an empty store: B from the base's own weights.
+  /// The first start with this base: B from the base's own weights.
   private func ensureDefaultSubspace() async throws(ServingError) {
     do throws(StoreError) {
-      let record = try await store.subspace("default")
-      guard record.base == "\(encoder.digest)" else {
-        log.warning("the default subspace belongs to another base (\(record.base))")
-        return
-      }
+      let record = try await store.subspace("default", base: "\(encoder.digest)")
       try await subspaces.makePrimary(record.digest)
     } catch {
       guard case .notFound = error else { throw ServingError(error) }
@@ -201,6 +210,8 @@ public final class Node: ServingNode {
   private func makeDefaultSubspace() async throws(ServingError) {
     let options = SubspaceOptions(rank: configuration.defaultSubspaceRank)
     let checkpoint = checkpoint
+    var watch = Stopwatch()
+    log.info("extracting the default subspace", metadata: ["rank": "\(options.rank)"])
     let made = await lanes.run(.training) { _ in
       Result { () throws(SubspaceError) in
         try SubspaceExtraction.weights([checkpoint], base: checkpoint, options: options)
@@ -208,6 +219,7 @@ public final class Node: ServingNode {
     }
     let subspace: Subspace
     do throws(SubspaceError) { subspace = try made.get() } catch { throw ServingError(error) }
+    log.info("default subspace extracted", metadata: ["seconds": "\(watch.lap())"])
     _ = try await keep(
       subspace, name: "default", center: false, makeDefault: true, by: "corad", job: nil, finalEvent: "{}")
   }

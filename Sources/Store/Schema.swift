@@ -11,14 +11,14 @@ enum Schema {
       try database.execute(
         sql: """
           CREATE TABLE subspaces (
-            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, base TEXT NOT NULL,
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, base TEXT NOT NULL,
             source TEXT NOT NULL, scope TEXT NOT NULL, center INTEGER NOT NULL, rank INTEGER NOT NULL,
             byte_count INTEGER NOT NULL, bytes BLOB NOT NULL,
-            created_at INTEGER NOT NULL, created_by TEXT NOT NULL
+            created_at INTEGER NOT NULL, created_by TEXT NOT NULL, UNIQUE (base, name)
           ) STRICT;
           CREATE INDEX subspaces_by_digest ON subspaces (digest);
-          -- One row a setting; 'default_subspace' holds a digest.
-          CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+          -- What the name 'default' stands for, for each base by its digest.
+          CREATE TABLE default_subspaces (base TEXT PRIMARY KEY, digest TEXT NOT NULL) STRICT, WITHOUT ROWID;
           -- A deleted task keeps its row: next_version never goes back.
           CREATE TABLE tasks (
             name TEXT PRIMARY KEY, kind TEXT NOT NULL, labels TEXT NOT NULL, active INTEGER,

@@ -61,8 +61,8 @@ extension Store {
     ),
     (
       """
-      SELECT 'The default subspace' FROM settings WHERE key = 'default_subspace'
-        AND NOT EXISTS (SELECT 1 FROM subspaces WHERE digest = settings.value)
+      SELECT 'The default subspace of ' || base FROM default_subspaces d
+      WHERE NOT EXISTS (SELECT 1 FROM subspaces s WHERE s.base = d.base AND s.digest = d.digest)
       """, "is not there."
     ),
   ]

@@ -25,11 +25,11 @@ public struct DatasetRecord: Sendable, Equatable {
 extension Store {
   /// Starts an upload. It is invisible until `completeDataset`, and gone if the process ends before.
   ///
-  /// - Parameter isInline: the rows of one job, never listed.
+  /// - Parameter isInline: the rows of one job, never listed; they go when that job ends.
   public func beginDataset(
     name: String, kind: String, isInline: Bool, by: String
   ) async throws(StoreError) -> String {
-    let id = makeID("ds_")
+    let id = freshID("ds_")
     let at = now()
     try await write { database in
       try database.execute(
@@ -73,14 +73,15 @@ extension Store {
     try await read { try Self.dataset($0, id) }
   }
 
-  /// Data sets by id, after `after`.
+  /// Data sets, newest first; `after` is the id of the last one of the page before, which need not be there any more.
   public func datasets(after: String?, limit: Int) async throws(StoreError) -> [DatasetRecord] {
     try await read { database in
       try Row.fetchAll(
         database,
         sql: """
-          SELECT * FROM datasets WHERE id > ? AND is_complete = 1 AND is_inline = 0 ORDER BY id LIMIT ?
-          """, arguments: [after ?? "", limit]
+          SELECT * FROM datasets WHERE (? IS NULL OR id < ?) AND is_complete = 1 AND is_inline = 0
+          ORDER BY id DESC LIMIT ?
+          """, arguments: [after, after, limit]
       ).map(DatasetRecord.init)
     }
   }

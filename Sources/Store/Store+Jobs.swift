@@ -128,19 +128,13 @@ extension Store {
   ///
   /// - Throws: `.idempotencyConflict` where the key came with another request; `.notFound` for its data set.
   public func insert(_ new: NewJob) async throws(StoreError) -> (job: JobRecord, isNew: Bool) {
-    let id = makeID("job_")
+    let id = freshID("job_")
     let at = now()
     return try await write(.job) { database in
-      if let key = new.idempotencyKey {
-        let known = try Row.fetchOne(
-          database, sql: "SELECT * FROM jobs WHERE created_by = ? AND idempotency_key = ?",
-          arguments: [new.createdBy, key])
-        if let known {
-          guard known["request_digest"] as String? == new.requestDigest else {
-            throw StoreError.idempotencyConflict
-          }
-          return (JobRecord(row: known), false)
-        }
+      if let key = new.idempotencyKey,
+        let known = try Self.job(database, key, new.createdBy, new.requestDigest)
+      {
+        return (known, false)
       }
       if let dataset = new.dataset {
         let isThere = try Bool.fetchOne(
@@ -161,6 +155,15 @@ extension Store {
       try Self.append(database, id, "state", #"{"state":"queued"}"#)
       return (try Self.job(database, id), true)
     }
+  }
+
+  /// The job that was accepted under a caller's key.
+  ///
+  /// - Throws: `.idempotencyConflict` where it came with another request.
+  public func job(
+    idempotencyKey key: String, by creator: String, requestDigest: String?
+  ) async throws(StoreError) -> JobRecord? {
+    try await read { try Self.job($0, key, creator, requestDigest) }
   }
 
   public func job(_ id: String) async throws(StoreError) -> JobRecord {
@@ -217,7 +220,7 @@ extension Store {
     }
   }
 
-  /// Moves a job from one of `from` to `to`, with an event of it. A final state drops its checkpoints.
+  /// Moves a job from one of `from` to `to`, with an event of it. A final state drops its checkpoints and inline rows.
   ///
   /// - Throws: `.jobState` where it stands elsewhere.
   public func transition(
@@ -235,17 +238,18 @@ extension Store {
             started_at = CASE WHEN ? = 'running' THEN coalesce(started_at, ?) ELSE started_at END,
             finished_at = CASE WHEN ? THEN ? END WHERE id = ?
           """, arguments: [to, errorCode, errorDetail, to, at, isFinal, at, id])
-      if isFinal { try database.execute(sql: "DELETE FROM checkpoints WHERE job = ?", arguments: [id]) }
+      if isFinal { try Self.forgetWork(database, id) }
       try Self.append(database, id, "state", event)
       return try Self.job(database, id)
     }
   }
 
-  /// Writes progress and one event of it.
+  /// Writes progress and one event of it. It survives the process; a power cut may take the last ones, and what they
+  /// told is told again as the job goes on from its checkpoint.
   public func record(
     _ progress: JobProgress, kind: String, event: String, of job: String
   ) async throws(StoreError) {
-    try await write(.event) { database in
+    try await write(.event, isDurable: false) { database in
       try Self.update(database, job, progress)
       let id = try Self.append(database, job, kind, event)
       if id % 64 == 0 {
@@ -294,6 +298,14 @@ extension Store {
     }
   }
 
+  /// Drops what only a job that goes on needs: its checkpoints, and its rows where they came with the request.
+  static func forgetWork(_ database: Database, _ job: String) throws {
+    try database.execute(sql: "DELETE FROM checkpoints WHERE job = ?", arguments: [job])
+    try database.execute(
+      sql: "DELETE FROM datasets WHERE is_inline = 1 AND id = (SELECT dataset FROM jobs WHERE id = ?)",
+      arguments: [job])
+  }
+
   private static func update(_ database: Database, _ job: String, _ progress: JobProgress) throws {
     try database.execute(
       sql: """
@@ -304,6 +316,17 @@ extension Store {
         progress.progress, progress.epoch, progress.step, progress.steps, progress.loss,
         progress.examplesPerSecond, progress.secondsLeft, progress.metrics, job,
       ])
+  }
+
+  private static func job(
+    _ database: Database, _ key: String, _ creator: String, _ digest: String?
+  ) throws -> JobRecord? {
+    let known = try Row.fetchOne(
+      database, sql: "SELECT * FROM jobs WHERE created_by = ? AND idempotency_key = ?",
+      arguments: [creator, key])
+    guard let known else { return nil }
+    guard known["request_digest"] as String? == digest else { throw StoreError.idempotencyConflict }
+    return JobRecord(row: known)
   }
 
   private static func job(_ database: Database, _ id: String) throws -> JobRecord {

@@ -12,6 +12,7 @@ public struct SubspaceRecord: Sendable, Equatable {
   public let center: Bool
   public let rank: Int
   public let byteCount: Int
+  /// Of its own base.
   public let isDefault: Bool
   public let createdAt: Int64
   public let createdBy: String
@@ -33,7 +34,8 @@ public struct SubspaceRecord: Sendable, Equatable {
 
   static let select = """
     SELECT id, name, digest, base, source, scope, center, rank, byte_count, created_at, created_by,
-      coalesce(digest = (SELECT value FROM settings WHERE key = 'default_subspace'), 0) AS is_default
+      EXISTS (SELECT 1 FROM default_subspaces d WHERE d.base = subspaces.base AND d.digest = subspaces.digest)
+        AS is_default
     FROM subspaces
     """
 }
@@ -67,18 +69,19 @@ public struct NewSubspace: Sendable {
 }
 
 extension Store {
-  /// Keeps a subspace, points `default` at it where asked, and ends the job that made it: one transaction.
+  /// Keeps a subspace, points its base's `default` at it where asked, and ends the job that made it: one transaction.
   ///
   /// - Returns: its id.
-  /// - Throws: `.nameTaken`; `.jobState` where the job is not running.
+  /// - Throws: `.nameTaken` where the base has one of that name; `.jobState` where the job is not running.
   public func insert(
     _ new: NewSubspace, makeDefault: Bool, job: String? = nil, finalEvent: String = "{}"
   ) async throws(StoreError) -> String {
     let at = now()
-    let id = makeID("sub_")
+    let id = freshID("sub_")
     try await write(.publish) { database in
       let taken = try Bool.fetchOne(
-        database, sql: "SELECT EXISTS (SELECT 1 FROM subspaces WHERE name = ?)", arguments: [new.name])
+        database, sql: "SELECT EXISTS (SELECT 1 FROM subspaces WHERE base = ? AND name = ?)",
+        arguments: [new.base, new.name])
       if taken == true { throw StoreError.nameTaken(new.name) }
       try database.execute(
         sql: "INSERT INTO subspaces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -89,9 +92,9 @@ extension Store {
       if makeDefault {
         try database.execute(
           sql: """
-            INSERT INTO settings VALUES ('default_subspace', ?)
-            ON CONFLICT (key) DO UPDATE SET value = excluded.value
-            """, arguments: [new.digest])
+            INSERT INTO default_subspaces VALUES (?, ?)
+            ON CONFLICT (base) DO UPDATE SET digest = excluded.digest
+            """, arguments: [new.base, new.digest])
       }
       if let job {
         try database.execute(
@@ -106,28 +109,39 @@ extension Store {
     return id
   }
 
-  /// By id, name or digest; `default` is what the pointer names.
-  public func subspace(_ key: String) async throws(StoreError) -> SubspaceRecord {
+  /// By id or digest, or by its name among those of `base`; `default` is what that base's pointer names.
+  public func subspace(_ key: String, base: String) async throws(StoreError) -> SubspaceRecord {
     try await read { database in
       let filter =
         key == "default"
-        ? "digest = (SELECT value FROM settings WHERE key = 'default_subspace')"
-        : "id = :key OR name = :key OR digest = :key"
-      let arguments: StatementArguments = key == "default" ? [] : ["key": key]
+        ? "base = :base AND digest = (SELECT digest FROM default_subspaces WHERE base = :base)"
+        : "id = :key OR digest = :key OR (base = :base AND name = :key)"
+      let order = key == "default" ? "id" : "(id = :key) DESC, (digest = :key) DESC, id"
+      let arguments: StatementArguments = key == "default" ? ["base": base] : ["key": key, "base": base]
       let row = try Row.fetchOne(
-        database, sql: "\(SubspaceRecord.select) WHERE \(filter) ORDER BY created_at LIMIT 1",
+        database, sql: "\(SubspaceRecord.select) WHERE \(filter) ORDER BY \(order) LIMIT 1",
         arguments: arguments)
       guard let row else { throw StoreError.notFound(.subspace, id: key) }
       return SubspaceRecord(row: row)
     }
   }
 
-  /// Subspaces by id, after `after`.
+  /// Whether a base has a subspace of that name.
+  public func hasSubspace(named name: String, base: String) async throws(StoreError) -> Bool {
+    try await read { database in
+      try Bool.fetchOne(
+        database, sql: "SELECT EXISTS (SELECT 1 FROM subspaces WHERE base = ? AND name = ?)",
+        arguments: [base, name]) ?? false
+    }
+  }
+
+  /// Subspaces of all bases, newest first; `after` is the id of the last one of the page before.
   public func subspaces(after: String?, limit: Int) async throws(StoreError) -> [SubspaceRecord] {
     try await read { database in
       try Row.fetchAll(
-        database, sql: "\(SubspaceRecord.select) WHERE id > ? ORDER BY id LIMIT ?",
-        arguments: [after ?? "", limit]
+        database,
+        sql: "\(SubspaceRecord.select) WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
+        arguments: [after, after, limit]
       ).map(SubspaceRecord.init)
     }
   }

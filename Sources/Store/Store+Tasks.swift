@@ -155,7 +155,7 @@ extension Store {
               finished_at = ? WHERE id = ? AND state = 'running'
             """, arguments: [version, new.metrics, at, job])
         guard database.changesCount == 1 else { throw StoreError.jobState("not running") }
-        try database.execute(sql: "DELETE FROM checkpoints WHERE job = ?", arguments: [job])
+        try Self.forgetWork(database, job)
         if let finalEvent {
           try Self.append(database, job, "state", finalEvent.replacing("$version", with: String(version)))
         }
@@ -215,11 +215,18 @@ extension Store {
   }
 
   /// Removes a task and all its versions. Its numbers are not used again.
+  ///
+  /// - Throws: `.inUse` while a job that has not ended would publish to it: the task would come back.
   public func deleteTask(
     _ name: String, onCommit: @escaping @Sendable () -> Void = {}
   ) async throws(StoreError) {
     try await write { database in
       _ = try Self.record(database, name)
+      let job = try String.fetchOne(
+        database,
+        sql: "SELECT id FROM jobs WHERE task = ? AND state IN ('queued', 'running', 'paused') LIMIT 1",
+        arguments: [name])
+      if let job { throw StoreError.inUse("job \(job)") }
       try database.execute(sql: "DELETE FROM versions WHERE task = ?", arguments: [name])
       try database.execute(sql: "DELETE FROM activations WHERE task = ?", arguments: [name])
       try database.execute(

@@ -3,7 +3,7 @@ internal import GRDB
 internal import Synchronization
 
 /// The one database file of a daemon: subspaces, tasks and their versions, data sets, jobs. SQLite in WAL mode with
-/// `synchronous=FULL`: what a method has returned survives a crash and a power cut.
+/// `synchronous=FULL`: what a method has returned survives a crash and a power cut, unless the method says less.
 ///
 /// It speaks of names, digests, JSON text and bytes, and knows nothing of what they mean. One process at a time: a
 /// sibling file `<path>.lock` is locked while the store is open.
@@ -15,12 +15,13 @@ public final class Store: Sendable {
   /// The file, with symbolic links resolved, so that two names of one store share one lock.
   public let path: String
   private let lock: Mutex<FileLock?>
+  private let lastTime = Mutex<Int64>(0)
 
   /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
   ///
   /// - Parameters:
   ///   - now: milliseconds since 1970.
-  ///   - makeID: a fresh id with the given prefix, such as `job_`.
+  ///   - makeID: a fresh id with the given prefix, such as `job_` and the time.
   ///   - faults: called at every named point of a commit, for crash tests.
   /// - Throws: `.locked`, `.foreignFile`, `.newerSchema`, `.corrupt`, `.io`.
   public init(
@@ -56,9 +57,16 @@ public final class Store: Sendable {
     }
   }
 
-  /// Closes the file, once what runs has ended, and gives the lock back. Later calls throw.
+  /// Closes the file, once what runs has ended, and gives the lock back. Later calls throw. All of it is in the one file
+  /// then: the log beside it is empty.
   public func close() throws(StoreError) {
-    do { try pool.close() } catch { throw StoreError(error) }
+    do {
+      // The pool keeps the log's file, so that closing alone would leave it as it is.
+      try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
+      try pool.close()
+    } catch {
+      throw StoreError(error)
+    }
     lock.withLock { $0 = nil }
   }
 
@@ -74,15 +82,32 @@ public final class Store: Sendable {
     return try result.get()
   }
 
-  /// One transaction: all or nothing, durable on return.
+  /// An id whose order among its kind is that of creation: lists are in that order, and a cursor outlives its row.
+  func freshID(_ prefix: String) -> String {
+    let time = now()
+    let unique = lastTime.withLock { last in
+      last = max(last + 1, time)
+      return last
+    }
+    let digits = String(UInt64(max(0, unique)), radix: 16)
+    return makeID(prefix + String(repeating: "0", count: max(0, 12 - digits.count)) + digits)
+  }
+
+  /// One transaction: all or nothing, on the disk on return.
+  ///
+  /// - Parameter isDurable: false leaves the flush to the next commit that is: in WAL mode an interrupted write loses
+  ///   the last such commits, never the order or the file.
   func write<T: Sendable>(
-    _ point: FaultPoint.Commit? = nil, _ body: @escaping @Sendable (Database) throws -> T
+    _ point: FaultPoint.Commit? = nil, isDurable: Bool = true,
+    _ body: @escaping @Sendable (Database) throws -> T
   ) async throws(StoreError) -> T {
     let faults = faults
     let result: Result<T, StoreError> = await withCheckedContinuation { continuation in
       pool.asyncWriteWithoutTransaction { database in
         let result = Result<T?, any Error> {
           var value: T?
+          // A property of the writer's connection that cannot change inside a transaction.
+          try database.execute(sql: "PRAGMA synchronous = \(isDurable ? "FULL" : "NORMAL")")
           try database.inTransaction(.immediate) {
             value = try body(database)
             if let point { faults(.before(point)) }

@@ -15,7 +15,6 @@ struct LayeringTests {
       ours: ["API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CPlatform"],
       outside: platform.union(foundation).union([
         "FoundationNetworking", "ArgumentParser", "Configuration", "Logging", "ServiceLifecycle",
-        "UnixSignals",
         "SystemPackage",
       ])),
     "API": Row(

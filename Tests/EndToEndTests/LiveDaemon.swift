@@ -132,10 +132,16 @@ final class LiveDaemon: Sendable {
     return await ended()
   }
 
-  /// SIGTERM, and its end.
-  @discardableResult func terminate() async -> Ending {
+  /// SIGTERM, and its end; SIGKILL where it takes longer than `seconds`.
+  @discardableResult func terminate(seconds: Double = 60) async -> Ending {
     signal(SIGTERM)
-    return await ended()
+    let patience = Task {
+      try await Task.sleep(for: .seconds(seconds))
+      signal(SIGKILL)
+    }
+    let ending = await ended()
+    patience.cancel()
+    return ending
   }
 
   /// A client of the first address; one owner, blocking.

@@ -121,6 +121,75 @@ import Testing
     #expect(zip(events, events.dropFirst()).allSatisfy { $0.id < $1.id })
   }
 
+  @Test func theRowsThatCameWithAJobGoWhenItEnds() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    func start() async throws -> (job: String, rows: String) {
+      let rows = try await store.beginDataset(name: "", kind: "k", isInline: true, by: "t")
+      try await store.appendRows([1], count: 1, to: rows)
+      let job = try await store.insert(newJob(dataset: rows)).job.id
+      _ = try await store.transition(job, from: ["queued"], to: "running", event: "{}")
+      return (job, rows)
+    }
+    let (cancelled, first) = try await start()
+    _ = try await store.transition(cancelled, from: ["running"], to: "paused", event: "{}")
+    #expect(try await store.rows(of: first) == [[1]])
+    _ = try await store.transition(cancelled, from: ["paused"], to: "cancelled", event: "{}")
+    #expect(try await store.rows(of: first).isEmpty)
+    let (published, second) = try await start()
+    #expect(try await store.rows(of: second) == [[1]])
+    _ = try await store.publish(newVersion(job: published), activation: .always, finalEvent: "{}")
+    #expect(try await store.rows(of: second).isEmpty)
+    // What was uploaded by itself stays.
+    let kept = try await store.beginDataset(name: "kept", kind: "k", isInline: false, by: "t")
+    try await store.appendRows([1], count: 1, to: kept)
+    _ = try await store.completeDataset(kept)
+    let third = try await store.insert(newJob(dataset: kept)).job.id
+    _ = try await store.transition(third, from: ["queued"], to: "failed", event: "{}")
+    #expect(try await store.rows(of: kept) == [[1]])
+    #expect(try await store.verify(digest: testDigest).isEmpty)
+  }
+
+  @Test func aTaskThatAJobWillPublishToIsNotDeleted() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    _ = try await store.publish(newVersion(), activation: .always)
+    let job = try await store.insert(newJob()).job.id
+    await #expect(throws: StoreError.inUse("job \(job)")) { try await store.deleteTask("tickets") }
+    _ = try await store.transition(job, from: ["queued"], to: "cancelled", event: "{}")
+    try await store.deleteTask("tickets")
+    #expect(try await store.taskCount() == 0)
+  }
+
+  @Test func dataSetsAreListedNewestFirstAndACursorOutlivesItsRow() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    var ids: [String] = []
+    for index in 0..<6 {
+      let id = try await store.beginDataset(name: "\(index)", kind: "k", isInline: false, by: "t")
+      ids.append(try await store.completeDataset(id).id)
+    }
+    let page = try await store.datasets(after: nil, limit: 3).map(\.id)
+    #expect(page == [ids[5], ids[4], ids[3]])
+    try await store.deleteDataset(ids[3])
+    #expect(try await store.datasets(after: ids[3], limit: 9).map(\.id) == [ids[2], ids[1], ids[0]])
+  }
+
+  /// SQLite's own words: 2 is FULL, 1 is NORMAL.
+  @Test func progressAloneIsNotFlushed() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    func level() async throws -> Int? {
+      try await store.pool.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA synchronous") }
+    }
+    let job = try await store.insert(newJob()).job.id
+    #expect(try await level() == 2)
+    try await store.record(JobProgress(progress: 0, step: 1), kind: "step", event: "{}", of: job)
+    #expect(try await level() == 1)
+    try await store.checkpoint([1], step: 1, progress: JobProgress(progress: 0, step: 1), of: job)
+    #expect(try await level() == 2)
+  }
+
   @Test func jobsAreListedNewestFirst() async throws {
     let place = try TemporaryStore()
     let store = try place.open()

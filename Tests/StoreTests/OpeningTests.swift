@@ -96,6 +96,47 @@ import Testing
     #expect(try await opened.verify(digest: testDigest).isEmpty)
   }
 
+  @Test func aClosedStoreIsTheOneFile() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    _ = try await store.publish(newVersion(), activation: .always)
+    try store.close()
+    let copy = place.folder + "/copy.sqlite"
+    try FileManager.default.copyItem(atPath: place.path, toPath: copy)
+    let opened = try TemporaryStore.open(copy)
+    #expect(try await opened.versionBytes(1, of: "tickets") == [1, 2, 3])
+  }
+
+  @Test func everyBaseHasItsOwnNamesAndItsOwnDefault() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    func new(_ base: String, _ name: String, _ byte: UInt8) -> NewSubspace {
+      NewSubspace(
+        name: name, digest: testDigest([byte]), base: base, source: "weights", scope: "site", center: false,
+        rank: 64, bytes: [byte], createdBy: "t")
+    }
+    let first = try await store.insert(new("one", "default", 1), makeDefault: true)
+    await #expect(throws: StoreError.notFound(.subspace, id: "default")) {
+      try await store.subspace("default", base: "two")
+    }
+    let second = try await store.insert(new("two", "default", 2), makeDefault: true)
+    let third = try await store.insert(new("two", "more", 3), makeDefault: false)
+    await #expect(throws: StoreError.nameTaken("more")) {
+      try await store.insert(new("two", "more", 4), makeDefault: false)
+    }
+    #expect(try await store.subspace("default", base: "one").id == first)
+    #expect(try await store.subspace("default", base: "two").id == second)
+    #expect(try await store.subspace("more", base: "two").id == third)
+    await #expect(throws: StoreError.notFound(.subspace, id: "more")) {
+      try await store.subspace("more", base: "one")
+    }
+    // An id says its base by itself.
+    #expect(try await store.subspace(third, base: "one").base == "two")
+    let listed = try await store.subspaces(after: nil, limit: 9)
+    #expect(listed.map(\.id) == [third, second, first] && listed.map(\.isDefault) == [false, true, true])
+    #expect(try await store.verify(digest: testDigest).isEmpty)
+  }
+
   @Test func subspacesAreFoundByIdNameDigestAndDefault() async throws {
     let place = try TemporaryStore()
     let store = try place.open()
@@ -103,10 +144,14 @@ import Testing
       name: "first", digest: testDigest([9]), base: "base", source: "weights", scope: "site", center: false,
       rank: 64, bytes: [9], createdBy: "t")
     let id = try await store.insert(new, makeDefault: true)
-    for key in [id, "first", new.digest, "default"] { #expect(try await store.subspace(key).id == id) }
+    for key in [id, "first", new.digest, "default"] {
+      #expect(try await store.subspace(key, base: "base").id == id)
+    }
     #expect(try await store.subspaceBytes(digest: new.digest) == [9])
     await #expect(throws: StoreError.nameTaken("first")) { try await store.insert(new, makeDefault: false) }
-    await #expect(throws: StoreError.notFound(.subspace, id: "none")) { try await store.subspace("none") }
+    await #expect(throws: StoreError.notFound(.subspace, id: "none")) {
+      try await store.subspace("none", base: "base")
+    }
     #expect(try await store.subspaces(after: nil, limit: 5).map(\.isDefault) == [true])
   }
 }

@@ -1,0 +1,126 @@
+import Adapters
+import Engine
+import Foundation
+import GRDB
+import Testing
+import Training
+
+@testable import Serving
+@testable import Store
+
+/// What several callers do at once, and what is left when they have gone.
+@Suite(.serialized) struct RaceTests {
+  @Test func cancelledRequestsLeaveNothingBehind() async throws {
+    try await withNode { node in
+      for delay in 0..<200 {
+        let request = Task {
+          try await node.infer(
+            task: "base", inputs: [InferenceInput(text: "a text", pointer: "/inputs/0")],
+            options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
+        }
+        // Before it is queued, while it waits or runs, and when it has its answer.
+        try await Task.sleep(for: .microseconds(delay * 20))
+        request.cancel()
+        _ = await request.result
+      }
+      #expect(node.scheduler.open == 0)
+      #expect(node.scheduler.depth == 0)
+    }
+  }
+
+  @Test func nothingWaitsForASchedulerThatHasEnded() async throws {
+    try await withNode { node in
+      let scheduler = InferenceScheduler(
+        executor: BatchExecutor(encoder: node.encoder, lanes: node.lanes), queueRows: 8, batchTokens: 64,
+        primary: { nil })
+      let row = InferenceScheduler.Row(
+        batchRow: BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true),
+        task: "base", subspace: "", principal: "p")
+      let found1 = try await scheduler.run([], deadline: .max, limitMilliseconds: 1).isEmpty
+      #expect(found1)
+      let serving = Task { await scheduler.serve() }
+      serving.cancel()
+      await serving.value
+      await #expect {
+        _ = try await scheduler.run([row], deadline: .max, limitMilliseconds: 1)
+      } throws: { error in
+        guard case .draining = error as? ServingError else { return false }
+        return true
+      }
+      #expect(scheduler.open == 0)
+    }
+  }
+
+  @Test func anOldPauseDoesNotStopAResumedJob() async throws {
+    try await withNode { node in
+      let job = try await node.start("topics", epochs: 40)
+      while try await node.job(job.id).state == .queued { try await Task.sleep(for: .milliseconds(1)) }
+      let found2 = try await node.pause(job: job.id).state
+      #expect(found2 == .paused)
+      // A second caller who saw the job run, and asked when it had stopped already.
+      node.runner.ask(job.id, .pause)
+      _ = try await node.resume(job: job.id)
+      var state = JobState.queued
+      while state == .queued || state == .running {
+        try await Task.sleep(for: .milliseconds(2))
+        state = try await node.job(job.id).state
+      }
+      #expect(state == .succeeded)
+    }
+  }
+
+  @Test func aJobThatHasEndedIsNotCancelled() async throws {
+    try await withNode { node in
+      let job = try await node.learn("topics", epochs: 1)
+      await #expect {
+        _ = try await node.cancel(job: job.id)
+      } throws: { error in
+        guard case .jobState("succeeded") = error as? ServingError else { return false }
+        return true
+      }
+    }
+  }
+
+  @Test func pausingAndCancellingAtOnceEndsCancelled() async throws {
+    try await withNode { node in
+      let job = try await node.start("topics", epochs: 200)
+      while try await node.job(job.id).state == .queued { try await Task.sleep(for: .milliseconds(1)) }
+      async let paused = try? node.pause(job: job.id)
+      async let cancelled = node.cancel(job: job.id)
+      let found3 = try await cancelled.state
+      #expect(found3 == .cancelled)
+      _ = await paused
+      let found4 = try await node.job(job.id).state
+      #expect(found4 == .cancelled)
+    }
+  }
+
+  @Test func aTaskInTrainingIsNotDeleted() async throws {
+    try await withNode { node in
+      _ = try await node.learn("topics", epochs: 1)
+      let job = try await node.start("topics", epochs: 200)
+      await #expect {
+        try await node.delete(task: "topics")
+      } throws: { error in
+        guard case .inUse("job \(job.id)") = error as? ServingError else { return false }
+        return true
+      }
+      _ = try await node.cancel(job: job.id)
+      try await node.delete(task: "topics")
+    }
+  }
+
+  @Test func aRepeatedRequestLeavesNoRowsBehind() async throws {
+    try await withNode { node in
+      let job = try await node.start("topics", idempotencyKey: "k", epochs: 1)
+      for _ in 0..<3 {
+        let found5 = try await node.start("topics", idempotencyKey: "k", epochs: 1).id
+        #expect(found5 == job.id)
+      }
+      _ = try await node.finished(job.id)
+      // What the job needed has gone with its end, what the repeats brought was never kept.
+      let kept = try await node.store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM datasets") }
+      #expect(kept == 0)
+    }
+  }
+}
