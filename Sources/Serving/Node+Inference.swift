@@ -77,7 +77,10 @@ extension Node {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
       return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
-    guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
+    guard var task = catalog.lookup(key.task) else {
+      guard let version = key.version else { throw await unserved(key.task) }
+      return try await lease(try await inactive(key.task, version))
+    }
     if let version = key.version, version != task.version {
       let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task)
       }
@@ -115,6 +118,19 @@ extension Node {
     }
     return Lease(
       adapter: adapter, subspace: subspace, version: task.version, subspaceDigest: task.subspace)
+  }
+
+  /// A version of a task that has no active one.
+  private func inactive(_ name: String, _ version: Int) async throws(ServingError) -> ActiveTask {
+    let kind = try await stored { () throws(StoreError) in try await store.task(name) }.kind
+    let record = try await stored { () throws(StoreError) in try await store.version(version, of: name) }
+    guard record.base == "\(encoder.digest)" else {
+      throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
+    }
+    guard let task = ActiveTask(record, kind: kind) else {
+      throw .internal(cause: "\(name) is of the unknown kind \(kind)")
+    }
+    return task
   }
 
   /// Why a name is not in the catalog: no such task, no active version, or another base's.
