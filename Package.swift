@@ -128,7 +128,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     // The binary is run, hence built first.
-    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "corad"]),
+    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "corad"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
     tests(

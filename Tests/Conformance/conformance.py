@@ -258,7 +258,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--examples", type=int, default=200, help="for each operation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--copies", type=int, default=8, help="of what the generator may delete or move")
+    parser.add_argument("--copies", type=int, default=16, help="of what the generator may delete or move")
     parser.add_argument("--logs", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     arguments.logs.mkdir(parents=True, exist_ok=True)
