@@ -42,6 +42,8 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     // Heaps, deques and ordered maps.
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    // openapi.yaml as JSON.
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // System libraries, system calls and SIMD kernels.
@@ -82,6 +84,7 @@ let package = Package(
       [
         "Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests",
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
       ]),
     .executableTarget(
       name: "corad",
@@ -123,7 +126,8 @@ let package = Package(
         "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
         .product(name: "Logging", package: "swift-log"),
       ]),
-    tests("ContractTests", ["API"]),
+    // The binary is run, hence built first.
+    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "corad"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
     tests(

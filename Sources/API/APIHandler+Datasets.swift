@@ -39,10 +39,8 @@ extension APIHandler {
     }
     try errors.check()
     guard let name, let kind else { throw Problem(.validation(errors.errors)) }
-    guard
-      var ingest = DatasetIngest(
-        mediaType: MediaTypes.ofBody(call.head), kind: kind, limitBytes: configuration.datasetBytes)
-    else {
+    let mediaType = MediaTypes.ofBody(call.head)
+    guard let mediaType, DatasetIngest.mediaTypes.contains(mediaType) else {
       throw Problem(
         .unsupportedMediaType, "The body must be NDJSON or CSV.",
         [("supported", .texts(DatasetIngest.mediaTypes))])
@@ -52,8 +50,13 @@ extension APIHandler {
     }
     let dataset: DatasetSummary
     do throws(Problem) {
-      try await ingest.run(call.request.body, into: upload)
-      dataset = try await serving { () throws(ServingError) in try await upload.finish() }
+      // Reading the rows and writing them for the store is work for other threads, however the body is cut.
+      dataset = try await offLoop { () async throws(Problem) in
+        var ingest = DatasetIngest(
+          isCSV: mediaType == MediaTypes.csv, kind: kind, limitBytes: configuration.datasetBytes)
+        try await ingest.run(call.request.body, into: upload)
+        return try await serving { () throws(ServingError) in try await upload.finish() }
+      }
     } catch {
       await upload.abandon()
       throw error

@@ -52,7 +52,6 @@ extension APIHandler {
   private static func lastEventID(_ head: HTTPRequestHead) throws(Problem) -> Int64 {
     guard head.fields.contains("last-event-id") else { return 0 }
     let text = head.fields.single("last-event-id") ?? ""
-    if text.isEmpty { return 0 }
     guard text.utf8.allSatisfy(isDigit), let id = Int64(text) else {
       throw Problem(
         .validation([FieldError("Last-Event-ID", "is not an event's id", allowed: "0 or more")]))

@@ -3,9 +3,6 @@ internal import HTTPWire
 internal import Serving
 
 extension APIHandler {
-  /// Bytes of a body above which decoding leaves the connection's loop.
-  static let inlineBytes = 32 << 10
-
   func inferAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let task = call.parameters[0]
@@ -13,8 +10,7 @@ extension APIHandler {
       throw Self.notAcceptable([MediaTypes.json, MediaTypes.octets])
     }
     let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
-    let (value, bytes) = try await call.json(limitBytes: configuration.inferenceBodyBytes)
-    let body = try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
+    let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try InferenceBody(value)
     }
     guard Names.isValid(task) else { throw Problem(.notFound(.task, id: task)) }
@@ -37,8 +33,7 @@ extension APIHandler {
       throw Self.notAcceptable([MediaTypes.json])
     }
     let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
-    let (value, bytes) = try await call.json(limitBytes: configuration.inferenceBodyBytes)
-    let body = try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
+    let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try BatchInferenceBody(value)
     }
     let result = try await serving { () throws(ServingError) in
@@ -62,20 +57,4 @@ extension InferenceResult {
     }
     return vector.count * answers.count > 4_096
   }
-}
-
-/// Runs long pure work away from the connection's loop.
-func offLoop<Value: Sendable>(
-  if isLong: Bool, _ work: @escaping @Sendable () throws(Problem) -> Value
-) async throws(Problem) -> Value {
-  guard isLong else { return try work() }
-  return try await withTaskExecutorPreference(globalConcurrentExecutor) { () async throws(Problem) -> Value in
-    try await concurrently(work)
-  }
-}
-
-@concurrent private func concurrently<Value: Sendable>(
-  _ work: @Sendable () throws(Problem) -> Value
-) async throws(Problem) -> Value {
-  try work()
 }

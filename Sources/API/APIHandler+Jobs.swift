@@ -7,24 +7,28 @@ extension APIHandler {
   func train(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let key = try TrainingBody.idempotencyKey(call.head)
-    let (value, bytes) = try await call.json(limitBytes: configuration.trainingBodyBytes)
-    var kind: TaskKind?
-    if let id = TrainingBody.dataset(value) {
-      kind = try await serving { () throws(ServingError) in try await node.dataset(id) }.kind
-    }
-    let request = try await offLoop(if: bytes.count > Self.inlineBytes) { [kind] () throws(Problem) in
-      try TrainingBody.request(
+    let bytes = try await call.body(limitBytes: configuration.trainingBodyBytes)
+    // Off the loop whatever the body's size: the rows of a data set that it names are checked too.
+    return try await offLoop { () async throws(Problem) in
+      let value = try Call.parse(bytes)
+      var kind: TaskKind?
+      if let id = TrainingBody.dataset(value) {
+        kind = try await serving { () throws(ServingError) in try await node.dataset(id) }.kind
+      }
+      let request = try TrainingBody.request(
         value, datasetKind: kind, idempotencyKey: key, digest: Digest.sha256(of: bytes))
+      let job = try await serving { () throws(ServingError) in
+        try await node.train(request, principal: call.principal)
+      }
+      return accepted(job)
     }
-    let job = try await serving { () throws(ServingError) in
-      try await node.train(request, principal: call.principal)
-    }
-    return accepted(job)
   }
 
   func createSubspace(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
-    let request = try SubspaceBody.request(try await call.json(limitBytes: Limits.smallBodyBytes).value)
+    let request = try await call.json(limitBytes: Limits.smallBodyBytes) { value throws(Problem) in
+      try SubspaceBody.request(value)
+    }
     let job = try await serving { () throws(ServingError) in
       try await node.makeSubspace(request, principal: call.principal)
     }
@@ -55,7 +59,7 @@ extension APIHandler {
     let errors = FieldCollector()
     let query = call.query(["limit", "after", "state", "task"], errors)
     let limit = query.integer("limit", in: Limits.page) ?? Limits.pageDefault
-    let after = query.string("after")
+    let after = query.name("after")
     let state = query.choice("state", JobState.self)
     let task = query.name("task")
     try errors.check()

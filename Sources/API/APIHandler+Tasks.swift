@@ -47,7 +47,9 @@ extension APIHandler {
   func activateAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let name = try call.task()
-    let body = try ActivationBody(try await call.json(limitBytes: Limits.smallBodyBytes).value)
+    let body = try await call.json(limitBytes: Limits.smallBodyBytes) { value throws(Problem) in
+      try ActivationBody(value)
+    }
     let task = try await serving { () throws(ServingError) in
       try await node.activate(
         task: name, version: body.version, expected: body.expected, principal: call.principal)

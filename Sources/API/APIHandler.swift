@@ -9,11 +9,11 @@ public struct APIHandler: HTTPHandler {
   let configuration: APIConfiguration
   let log: Logger
   let metrics: @Sendable () -> [MetricSample]
-  private let contract: [UInt8]
+  private let contract: ContractDocument
   private let router: Router
 
   /// - Parameters:
-  ///   - openAPIYAML: the text of `openapi.yaml`, served as it is.
+  ///   - openAPIYAML: the text of `openapi.yaml`, served as it is and as JSON.
   ///   - metrics: further figures for `GET /metrics`.
   public init(
     node: any ServingNode, configuration: APIConfiguration, log: Logger, openAPIYAML: String,
@@ -23,7 +23,7 @@ public struct APIHandler: HTTPHandler {
     self.configuration = configuration
     self.log = log
     self.metrics = metrics
-    contract = Array(openAPIYAML.utf8)
+    contract = ContractDocument(yaml: openAPIYAML)
     router = Router(basePath: configuration.basePath)
   }
 
@@ -95,7 +95,7 @@ public struct APIHandler: HTTPHandler {
   private func run(_ call: Call) async throws(Problem) -> HTTPResponse {
     switch call.operation {
     case .getLivez, .getReadyz: try await probe(call.operation)
-    case .getMetrics, .getContract, .getBase: try await about(call)
+    case .getMetrics, .getContract, .getContractJSON, .getBase: try await about(call)
     case .listSubspaces: try await listSubspaces(call)
     case .createSubspace: try await createSubspace(call)
     case .getSubspace: try await getSubspace(call)
@@ -139,7 +139,8 @@ public struct APIHandler: HTTPHandler {
         status: 200, fields: [("Content-Type", PrometheusText.contentType)], body: .bytes(bytes))
     case .getContract:
       return HTTPResponse(
-        status: 200, fields: [("Content-Type", "application/yaml")], body: .bytes(contract))
+        status: 200, fields: [("Content-Type", "application/yaml")], body: .bytes(contract.yaml))
+    case .getContractJSON: return .json(try await contract.json())
     default:
       var writer = JSONWriter()
       writer.base(node.base)
@@ -175,7 +176,7 @@ extension Call {
   func page() throws(Problem) -> (limit: Int, after: String?) {
     let errors = FieldCollector()
     let query = query(["limit", "after"], errors)
-    let page = (query.integer("limit", in: Limits.page) ?? Limits.pageDefault, query.string("after"))
+    let page = (query.integer("limit", in: Limits.page) ?? Limits.pageDefault, query.name("after"))
     try errors.check()
     return page
   }

@@ -77,30 +77,22 @@ extension Node {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
       return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
+    if let version = key.version {
+      if let task = catalog.lookup(key.task), task.version == version { return try await lease(task) }
+      return try await lease(try await inactive(key.task, version))
+    }
     guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
-    guard let version = key.version else {
-      while true {
-        do throws(ServingError) {
-          return try await lease(task)
-        } catch {
-          // Replaced and deleted between the look-up and the load: the version that is active now answers.
-          guard case .notFound = error, let now = catalog.lookup(key.task), now.version != task.version else {
-            throw error
-          }
-          task = now
+    while true {
+      do throws(ServingError) {
+        return try await lease(task)
+      } catch {
+        // Replaced and deleted between the look-up and the load: the version that is active now answers.
+        guard case .notFound = error, let now = catalog.lookup(key.task), now.version != task.version else {
+          throw error
         }
+        task = now
       }
     }
-    if version != task.version {
-      let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task)
-      }
-      guard record.base == "\(encoder.digest)" else {
-        throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
-      }
-      task = ActiveTask(
-        name: key.task, kind: task.kind, version: version, digest: record.digest, subspace: record.subspace)
-    }
-    return try await lease(task)
   }
 
   /// The adapter of a version, resident or loaded now.
@@ -128,6 +120,19 @@ extension Node {
     }
     return Lease(
       adapter: adapter, subspace: subspace, version: task.version, subspaceDigest: task.subspace)
+  }
+
+  /// A version that is not the active one.
+  private func inactive(_ name: String, _ version: Int) async throws(ServingError) -> ActiveTask {
+    let kind = try await stored { () throws(StoreError) in try await store.task(name) }.kind
+    let record = try await stored { () throws(StoreError) in try await store.version(version, of: name) }
+    guard record.base == "\(encoder.digest)" else {
+      throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
+    }
+    guard let task = ActiveTask(record, kind: kind) else {
+      throw .internal(cause: "\(name) is of the unknown kind \(kind)")
+    }
+    return task
   }
 
   /// Why a name is not in the catalog: no such task, no active version, or another base's.

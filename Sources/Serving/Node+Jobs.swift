@@ -159,6 +159,7 @@ extension Node {
   ///
   /// - Returns: the digest of the subspace, where the method needs one.
   private func check(_ request: TrainingRequest) async throws(ServingError) -> String? {
+    try await admitJob()
     do throws(TrainingError) { try request.settings.validate() } catch { throw ServingError(error) }
     guard request.task != Self.baseTask else {
       throw .validation([FieldError("/task", "base is reserved", allowed: "another name")])

@@ -32,6 +32,7 @@ extension Node {
   }
 
   private func check(_ request: SubspaceRequest) async throws(ServingError) {
+    try await admitJob()
     for name in request.checkpoints where name != "base" && configuration.checkpoints[name] == nil {
       let known = (["base"] + configuration.checkpoints.keys.sorted()).joined(separator: ", ")
       throw .validation([FieldError("/checkpoints", "\(name) is not known", allowed: known)])
@@ -41,7 +42,7 @@ extension Node {
       throw .validation([FieldError("/rank", "is \(request.rank)", allowed: "1 through \(most)")])
     }
     switch request.source {
-    case .weights where request.checkpoints.isEmpty, .deltas where request.checkpoints.isEmpty:
+    case .deltas where request.checkpoints.isEmpty:
       throw .validation([FieldError("/checkpoints", "is empty", allowed: "at least one name")])
     case .adapters:
       guard !request.versions.isEmpty else {
@@ -106,7 +107,9 @@ struct StoredSubspaceRequest: Codable, Sendable {
   init(_ request: SubspaceRequest) {
     name = request.name
     source = request.source
-    checkpoints = request.checkpoints
+    // None for the weights: the base's own, as the job shows.
+    let isBase = request.source == .weights && request.checkpoints.isEmpty
+    checkpoints = isBase ? ["base"] : request.checkpoints
     versions = request.versions.map { "\($0.task)@\($0.version)" }
     scope = request.scope
     rank = request.rank

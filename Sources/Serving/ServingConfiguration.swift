@@ -12,6 +12,8 @@ public struct ServingConfiguration: Sendable {
   public var lanes = 0
   /// Rows that may wait for a batch.
   public var queueRows = 4096
+  /// Jobs that may wait to run.
+  public var queueJobs = 1000
   /// Tokens that one batch may hold.
   public var batchTokens = 4096
   /// The longest that a request may take, and the default.

@@ -182,9 +182,11 @@ import Testing
     for limit in ["0", "1001", "-1", "+1", "", "1.0"] {
       #expect(try await handler().send(.get, "/adapters?limit=\(limit)").pointers == ["limit"])
     }
-    let long = String(repeating: "a", count: Limits.tokenBytes)
+    let long = String(repeating: "a", count: 128)
     #expect(try await handler().send(.get, "/adapters?after=\(long)").status == 200)
-    #expect(try await handler().send(.get, "/adapters?after=\(long)a").pointers == ["after"])
+    for after in [long + "a", "", "-a", "a%20"] {
+      #expect(try await handler().send(.get, "/adapters?after=\(after)").pointers == ["after"])
+    }
   }
 
   @Test func eventsGoOnAfterTheLastAndEnd() async throws {
@@ -201,10 +203,10 @@ import Testing
         == ": events\n\nid: 8\nevent: step\ndata: {\"step\":1}\n\n: wait\n\n"
         + "id: 9\nevent: state\ndata: {\"state\":\"succeeded\"}\n\n")
     #expect(node.seen.withLock { $0.eventsAfter } == [7, 8, 8])
-    #expect(
-      try await handler().send(.get, "/jobs/job_1/events", nil, [("Last-Event-ID", "x")]).pointers == [
-        "Last-Event-ID"
-      ])
+    for id in ["x", "", "-1", "9223372036854775808"] {
+      let refused = try await handler().send(.get, "/jobs/job_1/events", nil, [("Last-Event-ID", id)])
+      #expect(refused.pointers == ["Last-Event-ID"])
+    }
   }
 
   @Test func proxiesAreBelievedOnlyWhereTrusted() throws {

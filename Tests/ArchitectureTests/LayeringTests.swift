@@ -19,7 +19,7 @@ struct LayeringTests {
       ])),
     "API": Row(
       ours: ["Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests"],
-      outside: platform.union(foundation).union(["Logging"])),
+      outside: platform.union(foundation).union(["Logging", "Yams"])),
     "HTTPServer": Row(ours: ["HTTPWire", "COpenSSL", "CPlatform"], outside: platform),
     "HTTPClient": Row(
       ours: ["HTTPWire", "COpenSSL", "CPlatform"], outside: platform.union(foundation)),

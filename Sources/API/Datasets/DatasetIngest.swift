@@ -19,13 +19,8 @@ struct DatasetIngest {
   private var total = 0
   private var isEmpty = true
 
-  /// nil where the media type is another.
-  init?(mediaType: String?, kind: TaskKind, limitBytes: Int) {
-    switch mediaType {
-    case MediaTypes.ndjson: format = .ndjson(NDJSONRows(kind: kind))
-    case MediaTypes.csv: format = .csv(CSVRows(kind: kind))
-    default: return nil
-    }
+  init(isCSV: Bool, kind: TaskKind, limitBytes: Int) {
+    format = isCSV ? .csv(CSVRows(kind: kind)) : .ndjson(NDJSONRows(kind: kind))
     self.limitBytes = limitBytes
   }
 

@@ -12,17 +12,19 @@ public struct JSONWriter {
     return writer.bytes
   }
 
-  public mutating func object(_ body: (inout JSONWriter) -> Void) {
+  public mutating func object<Failure>(
+    _ body: (inout JSONWriter) throws(Failure) -> Void
+  ) throws(Failure) {
     open(UInt8(ascii: "{"))
-    body(&self)
+    try body(&self)
     close(UInt8(ascii: "}"))
   }
 
-  public mutating func array<Element>(
-    _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) -> Void
-  ) {
+  public mutating func array<Element, Failure>(
+    _ elements: some Sequence<Element>, _ body: (inout JSONWriter, Element) throws(Failure) -> Void
+  ) throws(Failure) {
     open(UInt8(ascii: "["))
-    for element in elements { body(&self, element) }
+    for element in elements { try body(&self, element) }
     close(UInt8(ascii: "]"))
   }
 

@@ -35,7 +35,7 @@ extension Problem {
     case .subspaceNotGrown: self.init(ProblemCode.subspaceNotGrown)
     case .overloaded(let depth, let limit, let retryAfterSeconds):
       self.init(
-        .overloaded, "\(depth) rows are waiting; the limit is \(limit).",
+        .overloaded, "\(depth) are waiting; the limit is \(limit).",
         [("queue_depth", .number(depth)), ("limit", .number(limit))],
         fields: [("Retry-After", String(max(1, retryAfterSeconds)))])
     case .deadlineExceeded(let milliseconds):

@@ -27,14 +27,26 @@ struct Call: Sendable {
     QueryDecoder(head.query, allowed: allowed, errors: errors)
   }
 
-  /// The body as JSON.
-  func json(limitBytes: Int) async throws(Problem) -> (value: JSONValue, bytes: [UInt8]) {
+  /// Bytes of a body above which reading it leaves the connection's loop.
+  static let inlineBytes = 32 << 10
+
+  /// The bytes of a body that says that it is JSON.
+  func body(limitBytes: Int) async throws(Problem) -> [UInt8] {
     guard MediaTypes.ofBody(head) == MediaTypes.json else {
       throw Problem(
         .unsupportedMediaType, "The body must be JSON.", [("supported", .texts([MediaTypes.json]))])
     }
-    let bytes = try await collect(limitBytes: limitBytes)
-    return (try Call.parse(bytes), bytes)
+    return try await collect(limitBytes: limitBytes)
+  }
+
+  /// What the body's JSON says. Parsing, conversion and the end of the tree between them stay off the loop together.
+  func json<Value: Sendable>(
+    limitBytes: Int, _ decode: @escaping @Sendable (JSONValue) throws(Problem) -> Value
+  ) async throws(Problem) -> Value {
+    let bytes = try await body(limitBytes: limitBytes)
+    return try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
+      try decode(try Call.parse(bytes))
+    }
   }
 
   /// Refuses a body with anything in it, for operations that need none.

@@ -1,6 +1,6 @@
 /// Every operation; the raw value is its `operationId` in `openapi.yaml`.
 enum Endpoint: String, CaseIterable, Sendable {
-  case getLivez, getReadyz, getMetrics, getContract, getBase
+  case getLivez, getReadyz, getMetrics, getContract, getContractJSON, getBase
   case listSubspaces, createSubspace, getSubspace
   case listAdapters, getAdapter, deleteAdapter, getAdapterVersion, deleteAdapterVersion
   case inferAdapter, activateAdapter, rollbackAdapter
@@ -16,6 +16,7 @@ enum Endpoint: String, CaseIterable, Sendable {
     case .getReadyz: ("GET", "/readyz")
     case .getMetrics: ("GET", "/metrics")
     case .getContract: ("GET", "/openapi.yaml")
+    case .getContractJSON: ("GET", "/openapi.json")
     case .getBase: ("GET", "/base")
     case .listSubspaces: ("GET", "/subspaces")
     case .createSubspace: ("POST", "/subspaces")

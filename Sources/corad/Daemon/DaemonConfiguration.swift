@@ -22,6 +22,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   /// 0: one per core.
   var loops = 1
   var queueRows = 4096
+  var queueJobs = 1000
   var batchTokens = 4096
   var requestTimeoutMilliseconds = 30_000
   var drainTimeoutMilliseconds = 30_000
@@ -46,6 +47,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     case cacheBytes = "cache_bytes"
     case lanes, loops
     case queueRows = "queue_rows"
+    case queueJobs = "queue_jobs"
     case batchTokens = "batch_tokens"
     case requestTimeoutMilliseconds = "request_timeout_ms"
     case drainTimeoutMilliseconds = "drain_timeout_ms"
@@ -149,6 +151,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     try number(.lanes, &lanes, 0...1024)
     try number(.loops, &loops, 0...256)
     try number(.queueRows, &queueRows, 1...1_000_000)
+    try number(.queueJobs, &queueJobs, 1...1_000_000)
     try number(.batchTokens, &batchTokens, 1...1_000_000)
     try number(.requestTimeoutMilliseconds, &requestTimeoutMilliseconds, 1...3_600_000)
     try number(.drainTimeoutMilliseconds, &drainTimeoutMilliseconds, 0...3_600_000)
@@ -172,6 +175,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     serving.cacheBytes = cacheBytes
     serving.lanes = lanes
     serving.queueRows = queueRows
+    serving.queueJobs = queueJobs
     serving.batchTokens = batchTokens
     serving.requestTimeoutMilliseconds = requestTimeoutMilliseconds
     serving.checkpointSteps = checkpointSteps

@@ -27,6 +27,7 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Compute lanes; 0: one per core.") var lanes: Int?
   @Option(help: "Event loops; 0: one per core.") var loops: Int?
   @Option(help: "Rows that may wait.") var queueRows: Int?
+  @Option(help: "Jobs that may wait.") var queueJobs: Int?
   @Option(help: "Tokens of a batch.") var batchTokens: Int?
   @Option(name: .customLong("request-timeout-ms")) var requestTimeout: Int?
   @Option(name: .customLong("drain-timeout-ms")) var drainTimeout: Int?
@@ -149,6 +150,7 @@ struct ServeCommand: AsyncParsableCommand {
     let lists = [("listen", listen), ("checkpoints", checkpoints), ("trusted_proxies", trustedProxies)]
     let numbers: [(String, Int?)] = [
       ("cache_bytes", cacheBytes), ("lanes", lanes), ("loops", loops), ("queue_rows", queueRows),
+      ("queue_jobs", queueJobs),
       ("batch_tokens", batchTokens), ("request_timeout_ms", requestTimeout),
       ("drain_timeout_ms", drainTimeout), ("checkpoint_steps", checkpointSteps), ("head_bytes", headBytes),
       ("body_bytes", bodyBytes), ("connections", connections), ("idle_timeout_ms", idleTimeout),

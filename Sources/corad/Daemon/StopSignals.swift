@@ -12,17 +12,21 @@ final class StopSignals: Sendable {
   private let asked: AsyncStream<Void>
   private let asker: AsyncStream<Void>.Continuation
 
+  /// Returns once the signals are caught.
   init(_ signals: [Int32] = [SIGTERM, SIGINT]) {
     (asked, asker) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(1))
     let queue = DispatchQueue(label: "signals")
+    let registered = DispatchSemaphore(value: 0)
     for number in signals {
       // The default action would end the process before the source hears of it.
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       // The source keeps itself: it is heard as long as the process lives.
+      source.setRegistrationHandler { registered.signal() }
       source.setEventHandler { self.take(Int(source.data)) }
       source.resume()
     }
+    for _ in signals { registered.wait() }
   }
 
   /// Whether a signal came.

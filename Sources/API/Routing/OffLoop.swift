@@ -1,0 +1,22 @@
+/// Runs long pure work away from the connection's loop.
+func offLoop<Value: Sendable>(
+  if isLong: Bool, _ work: @escaping @Sendable () throws(Problem) -> Value
+) async throws(Problem) -> Value {
+  guard isLong else { return try work() }
+  return try await offLoop { () async throws(Problem) in try work() }
+}
+
+/// Runs work that is long between its waits away from the connection's loop.
+func offLoop<Value: Sendable>(
+  _ work: @escaping @Sendable () async throws(Problem) -> Value
+) async throws(Problem) -> Value {
+  try await withTaskExecutorPreference(globalConcurrentExecutor) { () async throws(Problem) -> Value in
+    try await concurrently(work)
+  }
+}
+
+@concurrent private func concurrently<Value: Sendable>(
+  _ work: @Sendable () async throws(Problem) -> Value
+) async throws(Problem) -> Value {
+  try await work()
+}
