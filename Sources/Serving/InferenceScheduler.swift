@@ -51,19 +51,14 @@ final class InferenceScheduler: Sendable {
   }
 
   private let state: Mutex<State>
-  private let executor: BatchExecutor
+  private let compute: InferenceStages.Compute
   private let batchTokens: Int
   private let wake: AsyncStream<Void>
   private let waker: AsyncStream<Void>.Continuation
-  private let primary: @Sendable () -> ResidentSubspace?
 
-  init(
-    executor: BatchExecutor, queueRows: Int, batchTokens: Int,
-    primary: @escaping @Sendable () -> ResidentSubspace?
-  ) {
-    self.executor = executor
+  init(compute: @escaping InferenceStages.Compute, queueRows: Int, batchTokens: Int) {
+    self.compute = compute
     self.batchTokens = batchTokens
-    self.primary = primary
     state = Mutex(State(queue: RequestQueue(limitRows: queueRows)))
     (wake, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
@@ -106,7 +101,7 @@ final class InferenceScheduler: Sendable {
     for await _ in wake {
       while let rows = nextBatch() {
         let started = Clock.nanoseconds()
-        let predictions = await executor.run(rows.map(\.item.row), primary: primary())
+        let predictions = await compute(rows.map(\.item.row))
         finish(rows, predictions, started: started)
       }
       if state.withLock({ $0.isDraining && $0.queue.isEmpty }) { return }

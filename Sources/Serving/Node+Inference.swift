@@ -113,6 +113,7 @@ extension Node {
         throw ServingError(error)
       }
     }
+    stages.leased(task.name, task.version)
     return Lease(
       adapter: adapter, subspace: subspace, version: task.version, subspaceDigest: task.subspace)
   }
@@ -131,23 +132,23 @@ extension Node {
   private func tokenise(_ items: [InferenceItem]) async throws(ServingError) -> [Encoding] {
     let bytes = items.reduce(0) { $0 + $1.input.text.utf8.count + ($1.input.pair?.utf8.count ?? 0) }
     let result: Result<[Encoding], ServingError>
-    let tokenizer = tokenizer
+    let encode = stages.encode
     let limit = checkpoint.textLimit
     if bytes <= Self.inlineTextBytes {
-      result = Self.tokenise(items, tokenizer, limit)
+      result = Self.tokenise(items, encode, limit)
     } else {
-      result = await lanes.run(.inference) { _ in Self.tokenise(items, tokenizer, limit) }
+      result = await lanes.run(.inference) { _ in Self.tokenise(items, encode, limit) }
     }
     return try result.get()
   }
 
   private static func tokenise(
-    _ items: [InferenceItem], _ tokenizer: Tokenizer, _ limit: Int
+    _ items: [InferenceItem], _ encode: (InferenceInput, Int) -> Encoding, _ limit: Int
   ) -> Result<[Encoding], ServingError> {
     var encodings: [Encoding] = []
     encodings.reserveCapacity(items.count)
     for item in items {
-      let encoding = tokenizer.encode(item.input.text, pair: item.input.pair, limit: limit)
+      let encoding = encode(item.input, limit)
       if encoding.isTruncated, item.options.truncate == .error {
         return .failure(
           .textTooLong(pointer: item.input.pointer, tokens: encoding.untruncatedCount, limit: limit))

@@ -20,6 +20,7 @@ public final class Node: ServingNode {
   let cache: AdapterCache
   let catalog = Catalog()
   let subspaces: SubspaceCache
+  let stages: InferenceStages
   let scheduler: InferenceScheduler
   let signals = JobSignals()
   let runner: JobRunner
@@ -33,6 +34,14 @@ public final class Node: ServingNode {
   /// - Throws: `.validation` naming the model's fault, `.storeUnavailable`.
   public static func open(
     _ configuration: ServingConfiguration, log: Logger
+  ) async throws(ServingError) -> Node {
+    try await open(configuration, log: log) { $0 }
+  }
+
+  /// - Parameter replacing: other stages for the real ones.
+  package static func open(
+    _ configuration: ServingConfiguration, log: Logger,
+    replacing: @Sendable (InferenceStages) -> InferenceStages
   ) async throws(ServingError) -> Node {
     let checkpoint: Checkpoint
     let encoder: Encoder
@@ -59,8 +68,7 @@ public final class Node: ServingNode {
     }
     let node = Node(
       configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
-      store: store,
-      log: log)
+      store: store, log: log, replacing: replacing)
     try await node.loadCatalog()
     try await node.ensureDefaultSubspace()
     return node
@@ -68,7 +76,7 @@ public final class Node: ServingNode {
 
   private init(
     configuration: ServingConfiguration, checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer,
-    store: Store, log: Logger
+    store: Store, log: Logger, replacing: (InferenceStages) -> InferenceStages
   ) {
     self.configuration = configuration
     self.checkpoint = checkpoint
@@ -80,9 +88,13 @@ public final class Node: ServingNode {
     cache = AdapterCache(limitBytes: configuration.cacheBytes)
     subspaces = SubspaceCache(store: store, sites: encoder.sites)
     let subspaces = subspaces
+    let executor = BatchExecutor(encoder: encoder, lanes: lanes)
+    stages = replacing(
+      InferenceStages(
+        encode: { tokenizer.encode($0.text, pair: $0.pair, limit: $1) },
+        compute: { await executor.run($0, primary: subspaces.primary) }))
     scheduler = InferenceScheduler(
-      executor: BatchExecutor(encoder: encoder, lanes: lanes), queueRows: configuration.queueRows,
-      batchTokens: configuration.batchTokens, primary: { subspaces.primary })
+      compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
     runner = JobRunner()
     let shape = encoder.configuration
     base = BaseSummary(
