@@ -5,30 +5,42 @@ internal import Synchronization
 
 /// Rows from requests to batches and back. One batch runs at a time; what arrives meanwhile forms the next one.
 final class InferenceScheduler: Sendable {
-  /// The answer to a row, with its own times.
+  /// The answers to a request's rows in order, and the longest times of any.
   struct Outcome: Sendable {
-    let prediction: Prediction
-    let queueNanoseconds: Int64
-    let computeNanoseconds: Int64
+    var predictions: [Prediction] = []
+    var queueNanoseconds: Int64 = 0
+    var computeNanoseconds: Int64 = 0
   }
 
-  /// A row to answer, in its place of a request.
-  struct Row: Sendable {
-    let batchRow: BatchRow
+  /// Rows of one request that share a task and a subspace: places into its rows.
+  struct Part: Sendable {
     let task: String
     let subspace: String
-    let principal: String
-  }
-
-  private struct Place: Sendable {
-    let index: Int
-    let row: BatchRow
+    var places: [Int] = []
   }
 
   private struct Request {
-    var outcomes: [Outcome?]
+    let rows: [BatchRow]
+    let arrived: Int64
+    let continuation: CheckedContinuation<Result<Outcome, ServingError>, Never>
+    var predictions: [Prediction?]
     var missing: Int
-    let continuation: CheckedContinuation<Result<[Outcome], ServingError>, Never>
+    var outcome = Outcome()
+
+    mutating func fill(
+      _ part: QueuedRows, _ predictions: ArraySlice<Prediction>, queue: Int64, compute: Int64
+    ) {
+      for (row, prediction) in zip(part.rows, predictions) { self.predictions[row.place] = prediction }
+      missing -= part.rows.count
+      outcome.queueNanoseconds = max(outcome.queueNanoseconds, queue)
+      outcome.computeNanoseconds = max(outcome.computeNanoseconds, compute)
+    }
+  }
+
+  /// Rows on their way through a lane, and where their answers go.
+  private struct Batch: Sendable {
+    let plan: BatchPlan
+    var rows: [BatchRow] = []
   }
 
   struct Figures: Sendable {
@@ -41,7 +53,7 @@ final class InferenceScheduler: Sendable {
   }
 
   private struct State {
-    var queue: RequestQueue<Place>
+    var queue: RequestQueue
     var requests: [UInt64: Request] = [:]
     var cancelled: Set<UInt64> = []
     var nextRequest: UInt64 = 1
@@ -75,22 +87,29 @@ final class InferenceScheduler: Sendable {
   }
 
   /// Queues the rows of one request and waits for all answers, in order. Cancelling the task takes its rows out.
-  func run(_ rows: [Row], deadline: Int64, limitMilliseconds: Int) async throws(ServingError) -> [Outcome] {
+  ///
+  /// - Parameter parts: every row's place stands in one of them.
+  func run(
+    _ rows: [BatchRow], parts: [Part], principal: String, deadline: Int64, limitMilliseconds: Int
+  ) async throws(ServingError) -> Outcome {
     let request = state.withLock { state in
       defer { state.nextRequest += 1 }
       return state.nextRequest
     }
+    let queued = parts.map { part in
+      QueuedRows(
+        request: request, subspace: part.subspace, task: part.task, principal: principal, deadline: deadline,
+        rows: part.places.map { .init(place: $0, tokens: rows[$0].ids.count) })
+    }
     let result = await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in
-        submit(rows, request: request, deadline: deadline, continuation)
-      }
+      await withCheckedContinuation { submit(rows, queued, request: request, $0) }
     } onCancel: {
       cancel(request)
     }
     switch result {
-    case .success(let outcomes):
+    case .success(let outcome):
       guard Clock.nanoseconds() < deadline else { throw .deadlineExceeded(milliseconds: limitMilliseconds) }
-      return outcomes
+      return outcome
     case .failure(.deadlineExceeded): throw .deadlineExceeded(milliseconds: limitMilliseconds)
     case .failure(let error): throw error
     }
@@ -99,10 +118,9 @@ final class InferenceScheduler: Sendable {
   /// Forms and runs batches until `stop`.
   func serve() async {
     for await _ in wake {
-      while let rows = nextBatch() {
+      while let batch = nextBatch() {
         let started = Clock.nanoseconds()
-        let predictions = await compute(rows.map(\.item.row))
-        finish(rows, predictions, started: started)
+        finish(batch.plan, await compute(batch.rows), started: started)
       }
       if state.withLock({ $0.isDraining && $0.queue.isEmpty }) { return }
     }
@@ -115,7 +133,7 @@ final class InferenceScheduler: Sendable {
   }
 
   private static func check(_ state: inout State, _ rows: Int) throws(ServingError) {
-    do throws(RequestQueue<Place>.Full) {
+    do throws(RequestQueue.Full) {
       try state.queue.check(rows: rows)
     } catch {
       state.figures.rowsRefused += rows
@@ -126,8 +144,8 @@ final class InferenceScheduler: Sendable {
   }
 
   private func submit(
-    _ rows: [Row], request: UInt64, deadline: Int64,
-    _ continuation: CheckedContinuation<Result<[Outcome], ServingError>, Never>
+    _ rows: [BatchRow], _ queued: [QueuedRows], request: UInt64,
+    _ continuation: CheckedContinuation<Result<Outcome, ServingError>, Never>
   ) {
     let now = Clock.nanoseconds()
     let failure: ServingError? = state.withLock { state in
@@ -135,23 +153,17 @@ final class InferenceScheduler: Sendable {
       if state.isDraining { return .draining }
       do throws(ServingError) {
         try Self.check(&state, rows.count)
-        let queued = rows.enumerated().map { index, row in
-          QueuedRow(
-            request: request, subspace: row.subspace, task: row.task,
-            principal: row.principal, tokens: row.batchRow.ids.count,
-            arrived: now,
-            deadline: deadline, item: Place(index: index, row: row.batchRow))
-        }
-        do throws(RequestQueue<Place>.Full) {
-          try state.queue.append(queued)
-        } catch {
-          throw .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
-        }
       } catch {
         return error
       }
+      do throws(RequestQueue.Full) {
+        try state.queue.append(queued)
+      } catch {
+        return .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
+      }
       state.requests[request] = Request(
-        outcomes: Array(repeating: nil, count: rows.count), missing: rows.count, continuation: continuation)
+        rows: rows, arrived: now, continuation: continuation,
+        predictions: Array(repeating: nil, count: rows.count), missing: rows.count)
       return nil
     }
     if let failure { continuation.resume(returning: .failure(failure)) } else { waker.yield() }
@@ -164,7 +176,7 @@ final class InferenceScheduler: Sendable {
         if request >= state.nextRequest - 1 || state.cancelled.count < 1_024 {
           state.cancelled.insert(request)
         }
-        return nil as CheckedContinuation<Result<[Outcome], ServingError>, Never>?
+        return nil as CheckedContinuation<Result<Outcome, ServingError>, Never>?
       }
       _ = state.queue.cancel(request: request)
       return entry.continuation
@@ -172,45 +184,57 @@ final class InferenceScheduler: Sendable {
     continuation?.resume(returning: .failure(.cancelled))
   }
 
-  private func nextBatch() -> [QueuedRow<Place>]? {
+  private func nextBatch() -> Batch? {
     let now = Clock.nanoseconds()
-    let (rows, late) = state.withLock { state in
+    let (batch, late) = state.withLock { state in
       let expired = state.queue.expire(now: now)
-      state.figures.rowsExpired += expired.count
-      let late = Set(expired.map(\.request)).compactMap {
-        state.requests.removeValue(forKey: $0)?.continuation
+      state.figures.rowsExpired += expired.reduce(0) { $0 + $1.rows.count }
+      let late = Set(expired.map(\.request)).compactMap { request in
+        _ = state.queue.cancel(request: request)
+        return state.requests.removeValue(forKey: request)?.continuation
       }
-      for request in Set(expired.map(\.request)) { _ = state.queue.cancel(request: request) }
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
-      state.figures.running = plan.rows.count
-      return (plan.rows, late)
+      var batch = Batch(plan: plan)
+      for part in plan.parts {
+        guard let rows = state.requests[part.request]?.rows else { continue }
+        for row in part.rows { batch.rows.append(rows[row.place]) }
+      }
+      state.figures.running = batch.rows.count
+      return (batch, late)
     }
     for continuation in late { continuation.resume(returning: .failure(.deadlineExceeded(milliseconds: 0))) }
-    return rows.isEmpty ? nil : rows
+    return batch.rows.isEmpty ? nil : batch
   }
 
-  private func finish(_ rows: [QueuedRow<Place>], _ predictions: [Prediction], started: Int64) {
+  private func finish(_ plan: BatchPlan, _ predictions: [Prediction], started: Int64) {
     let elapsed = Clock.nanoseconds() - started
     let done = state.withLock { state in
-      state.rate.record(rows: rows.count, seconds: Double(elapsed) / 1e9)
+      state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
       state.figures.batches += 1
       state.figures.running = 0
+      state.figures.tokensComputed += plan.tokens
       var done: [Request] = []
-      for (row, prediction) in zip(rows, predictions) {
-        state.figures.tokensComputed += row.tokens
-        guard var request = state.requests[row.request] else { continue }
-        state.figures.rowsAnswered += 1
-        request.outcomes[row.item.index] = Outcome(
-          prediction: prediction, queueNanoseconds: started - row.arrived, computeNanoseconds: elapsed)
-        request.missing -= 1
-        state.requests[row.request] = request.missing == 0 ? nil : request
-        if request.missing == 0 { done.append(request) }
+      var first = 0
+      for part in plan.parts {
+        let range = first..<first + part.rows.count
+        first = range.upperBound
+        guard let arrived = state.requests[part.request]?.arrived else { continue }
+        state.figures.rowsAnswered += range.count
+        state.requests[part.request]?.fill(
+          part, predictions[range], queue: started - arrived, compute: elapsed)
+        if state.requests[part.request]?.missing == 0,
+          let request = state.requests.removeValue(forKey: part.request)
+        {
+          done.append(request)
+        }
       }
       return done
     }
     for request in done {
-      request.continuation.resume(returning: .success(request.outcomes.compactMap(\.self)))
+      var outcome = request.outcome
+      outcome.predictions = request.predictions.compactMap(\.self)
+      request.continuation.resume(returning: .success(outcome))
     }
   }
 }

@@ -26,37 +26,59 @@ extension Node {
     try scheduler.admit(rows: items.count)
     let limit = min(timeoutMilliseconds ?? .max, configuration.requestTimeoutMilliseconds)
     let deadline = Clock.nanoseconds() + Int64(limit) * 1_000_000
-    var leases: [LeaseKey: Lease] = [:]
-    for item in items {
-      let key = LeaseKey(task: item.task, version: item.options.version)
-      if leases[key] == nil { leases[key] = try await lease(key) }
-    }
+    let (leases, leaseOf) = try await leases(for: items)
     let encodings = try await tokenise(items)
-    let rows = zip(items, encodings).compactMap { item, encoding in
-      leases[LeaseKey(task: item.task, version: item.options.version)].map { lease in
-        InferenceScheduler.Row(
-          batchRow: BatchRow(
-            ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
-            normalize: item.options.normalize), task: item.task, subspace: lease.subspaceDigest ?? "",
-          principal: principal.name)
-      }
+    var parts = leases.map { InferenceScheduler.Part(task: $0.task, subspace: $0.subspaceDigest ?? "") }
+    var rows: [BatchRow] = []
+    rows.reserveCapacity(items.count)
+    for (index, item) in items.enumerated() {
+      let lease = leases[leaseOf[index]]
+      parts[leaseOf[index]].places.append(index)
+      rows.append(
+        BatchRow(
+          ids: encodings[index].ids, typeIDs: encodings[index].typeIDs, adapter: lease.adapter,
+          subspace: lease.subspace, normalize: item.options.normalize))
     }
-    let outcomes = try await scheduler.run(rows, deadline: deadline, limitMilliseconds: limit)
+    let outcome = try await scheduler.run(
+      rows, parts: parts, principal: principal.name, deadline: deadline, limitMilliseconds: limit)
     var answers: [InferenceAnswer] = []
     answers.reserveCapacity(items.count)
-    for (index, item) in items.enumerated() {
-      guard let lease = leases[LeaseKey(task: item.task, version: item.options.version)] else { continue }
+    for index in items.indices {
+      let lease = leases[leaseOf[index]]
       answers.append(
         InferenceAnswer(
-          task: item.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
+          task: lease.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
           subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [],
-          prediction: outcomes[index].prediction, tokens: encodings[index].ids.count,
+          prediction: outcome.predictions[index], tokens: encodings[index].ids.count,
           truncated: encodings[index].isTruncated))
     }
     return InferenceResult(
-      answers: answers,
-      queueMilliseconds: Double(outcomes.map(\.queueNanoseconds).max() ?? 0) / 1e6,
-      computeMilliseconds: Double(outcomes.map(\.computeNanoseconds).max() ?? 0) / 1e6)
+      answers: answers, queueMilliseconds: Double(outcome.queueNanoseconds) / 1e6,
+      computeMilliseconds: Double(outcome.computeNanoseconds) / 1e6)
+  }
+
+  /// The leases that the items need, each once, and each item's place among them.
+  private func leases(for items: [InferenceItem]) async throws(ServingError) -> ([Lease], [Int]) {
+    var leases: [Lease] = []
+    var leaseOf: [Int] = []
+    leaseOf.reserveCapacity(items.count)
+    var places: [LeaseKey: Int] = [:]
+    var last: LeaseKey?
+    for item in items {
+      let key = LeaseKey(task: item.task, version: item.options.version)
+      // Neighbours mostly ask for the same.
+      if key == last, let place = leaseOf.last {
+        leaseOf.append(place)
+        continue
+      }
+      last = key
+      if places[key] == nil {
+        places[key] = leases.count
+        leases.append(try await lease(key))
+      }
+      leaseOf.append(places[key] ?? 0)
+    }
+    return (leases, leaseOf)
   }
 
   private struct LeaseKey: Hashable {
@@ -64,8 +86,14 @@ extension Node {
     let version: Int?
   }
 
+  /// The look-up that a request makes, alone: the version that it would lease.
+  package func leasedVersion(of task: String) async throws(ServingError) -> Int? {
+    try await lease(LeaseKey(task: task, version: nil)).version
+  }
+
   /// What a row keeps until it is answered, whatever is published meanwhile.
   struct Lease: Sendable {
+    let task: String
     let adapter: ResidentAdapter?
     let subspace: ResidentSubspace?
     let version: Int?
@@ -75,7 +103,7 @@ extension Node {
   private func lease(_ key: LeaseKey) async throws(ServingError) -> Lease {
     if key.task == Self.baseTask {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
-      return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
+      return Lease(task: key.task, adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
     guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
     if let version = key.version, version != task.version {
@@ -115,7 +143,8 @@ extension Node {
     }
     stages.leased(task.name, task.version)
     return Lease(
-      adapter: adapter, subspace: subspace, version: task.version, subspaceDigest: task.subspace)
+      task: task.name, adapter: adapter, subspace: subspace, version: task.version,
+      subspaceDigest: task.subspace)
   }
 
   /// Why a name is not in the catalog: no such task, no active version, or another base's.

@@ -115,7 +115,8 @@ enum InferenceAnswers {
 
   /// Indices by falling score, the first label among equals.
   static func best(_ scores: [Float], _ count: Int?) -> [Int] {
-    let order = scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }
+    var order = Array(scores.indices)
+    order.sort { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
     return count.map { Array(order.prefix($0)) } ?? order
   }
 

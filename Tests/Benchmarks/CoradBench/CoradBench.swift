@@ -6,6 +6,7 @@ struct CoradBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "corad-bench", abstract: "Measures corad against its peers, and its own claims.",
     subcommands: [
-      TrainBenchmark.self, AccuracyBenchmark.self, HTTPBenchmark.self, HTTPServerCommand.self,
+      TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
+      HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, RegressBenchmark.self,
     ])
 }
