@@ -4,13 +4,18 @@ internal import Scheduling
 internal import Synchronization
 
 /// Rows from requests to batches and back. One batch runs at a time; what arrives meanwhile forms the next one.
+///
+/// It has no thread: who submits starts a batch where none runs, and the lane that ends one starts the next, so that an
+/// answer takes two hops between threads, to a lane and back.
 final class InferenceScheduler: Sendable {
   /// The answers to a request's rows in order, and the longest times of any.
   struct Outcome: Sendable {
-    var predictions: [Prediction] = []
+    var predictions: [Prediction]
     var queueNanoseconds: Int64 = 0
     var computeNanoseconds: Int64 = 0
   }
+
+  private typealias Waiter = CheckedContinuation<Result<Outcome, ServingError>, Never>
 
   /// Rows of one request that share a task and a subspace: places into its rows.
   struct Part: Sendable {
@@ -22,15 +27,14 @@ final class InferenceScheduler: Sendable {
   private struct Request {
     let rows: [BatchRow]
     let arrived: Int64
-    let continuation: CheckedContinuation<Result<Outcome, ServingError>, Never>
-    var predictions: [Prediction?]
+    let continuation: Waiter
+    var outcome: Outcome
     var missing: Int
-    var outcome = Outcome()
 
     mutating func fill(
       _ part: QueuedRows, _ predictions: ArraySlice<Prediction>, queue: Int64, compute: Int64
     ) {
-      for (row, prediction) in zip(part.rows, predictions) { self.predictions[row.place] = prediction }
+      for (row, prediction) in zip(part.rows, predictions) { outcome.predictions[row.place] = prediction }
       missing -= part.rows.count
       outcome.queueNanoseconds = max(outcome.queueNanoseconds, queue)
       outcome.computeNanoseconds = max(outcome.computeNanoseconds, compute)
@@ -59,20 +63,26 @@ final class InferenceScheduler: Sendable {
     var nextRequest: UInt64 = 1
     var rate = DrainRate()
     var figures = Figures()
+    var isRunning = false
     var isDraining = false
+    var drained: CheckedContinuation<Void, Never>?
+
+    /// Who waits for the end, once it is there.
+    mutating func takeDrained() -> CheckedContinuation<Void, Never>? {
+      guard isDraining, !isRunning, queue.isEmpty else { return nil }
+      defer { drained = nil }
+      return drained
+    }
   }
 
   private let state: Mutex<State>
   private let compute: InferenceStages.Compute
   private let batchTokens: Int
-  private let wake: AsyncStream<Void>
-  private let waker: AsyncStream<Void>.Continuation
 
   init(compute: @escaping InferenceStages.Compute, queueRows: Int, batchTokens: Int) {
     self.compute = compute
     self.batchTokens = batchTokens
     state = Mutex(State(queue: RequestQueue(limitRows: queueRows)))
-    (wake, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
   var figures: Figures { state.withLock { $0.figures } }
@@ -115,21 +125,28 @@ final class InferenceScheduler: Sendable {
     }
   }
 
-  /// Forms and runs batches until `stop`.
+  /// Returns when it was drained and the last answer is out. Cancelling drains.
   func serve() async {
-    for await _ in wake {
-      while let batch = nextBatch() {
-        let started = Clock.nanoseconds()
-        finish(batch.plan, await compute(batch.rows), started: started)
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let waiting = state.withLock { state in
+          state.drained = continuation
+          return state.takeDrained()
+        }
+        waiting?.resume()
       }
-      if state.withLock({ $0.isDraining && $0.queue.isEmpty }) { return }
+    } onCancel: {
+      drain()
     }
   }
 
   /// Refuses new rows; `serve` returns when the queue is empty.
   func drain() {
-    state.withLock { $0.isDraining = true }
-    waker.yield()
+    let waiting = state.withLock { state in
+      state.isDraining = true
+      return state.takeDrained()
+    }
+    waiting?.resume()
   }
 
   private static func check(_ state: inout State, _ rows: Int) throws(ServingError) {
@@ -145,7 +162,7 @@ final class InferenceScheduler: Sendable {
 
   private func submit(
     _ rows: [BatchRow], _ queued: [QueuedRows], request: UInt64,
-    _ continuation: CheckedContinuation<Result<Outcome, ServingError>, Never>
+    _ continuation: Waiter
   ) {
     let now = Clock.nanoseconds()
     let failure: ServingError? = state.withLock { state in
@@ -163,10 +180,11 @@ final class InferenceScheduler: Sendable {
       }
       state.requests[request] = Request(
         rows: rows, arrived: now, continuation: continuation,
-        predictions: Array(repeating: nil, count: rows.count), missing: rows.count)
+        outcome: Outcome(predictions: Array(repeating: .embedding([]), count: rows.count)),
+        missing: rows.count)
       return nil
     }
-    if let failure { continuation.resume(returning: .failure(failure)) } else { waker.yield() }
+    if let failure { continuation.resume(returning: .failure(failure)) } else { startBatch() }
   }
 
   private func cancel(_ request: UInt64) {
@@ -176,7 +194,7 @@ final class InferenceScheduler: Sendable {
         if request >= state.nextRequest - 1 || state.cancelled.count < 1_024 {
           state.cancelled.insert(request)
         }
-        return nil as CheckedContinuation<Result<Outcome, ServingError>, Never>?
+        return nil as Waiter?
       }
       _ = state.queue.cancel(request: request)
       return entry.continuation
@@ -184,33 +202,55 @@ final class InferenceScheduler: Sendable {
     continuation?.resume(returning: .failure(.cancelled))
   }
 
+  /// Starts the next batch, unless one runs or nothing waits.
+  private func startBatch() {
+    guard let batch = nextBatch() else { return }
+    let started = Clock.nanoseconds()
+    compute(batch.rows) { self.finish(batch.plan, $0, started: started) }
+  }
+
   private func nextBatch() -> Batch? {
     let now = Clock.nanoseconds()
     let (batch, late) = state.withLock { state in
-      let expired = state.queue.expire(now: now)
-      state.figures.rowsExpired += expired.reduce(0) { $0 + $1.rows.count }
-      let late = Set(expired.map(\.request)).compactMap { request in
-        _ = state.queue.cancel(request: request)
-        return state.requests.removeValue(forKey: request)?.continuation
-      }
+      if state.isRunning { return (nil as Batch?, [Waiter]()) }
+      let late = Self.expire(&state, now)
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
-      var batch = Batch(plan: plan)
+      var rows: [BatchRow] = []
       for part in plan.parts {
-        guard let rows = state.requests[part.request]?.rows else { continue }
-        for row in part.rows { batch.rows.append(rows[row.place]) }
+        guard let all = state.requests[part.request]?.rows else { continue }
+        if part.rows.count == all.count, plan.parts.count == 1 {
+          rows = all
+        } else {
+          for row in part.rows { rows.append(all[row.place]) }
+        }
       }
-      state.figures.running = batch.rows.count
-      return (batch, late)
+      state.isRunning = !rows.isEmpty
+      state.figures.running = rows.count
+      return (rows.isEmpty ? nil : Batch(plan: plan, rows: rows), late)
     }
     for continuation in late { continuation.resume(returning: .failure(.deadlineExceeded(milliseconds: 0))) }
-    return batch.rows.isEmpty ? nil : batch
+    return batch
+  }
+
+  /// Takes requests out whose deadline has passed.
+  private static func expire(
+    _ state: inout State, _ now: Int64
+  ) -> [Waiter] {
+    let expired = state.queue.expire(now: now)
+    if expired.isEmpty { return [] }
+    state.figures.rowsExpired += expired.reduce(0) { $0 + $1.rows.count }
+    return Set(expired.map(\.request)).compactMap { request in
+      _ = state.queue.cancel(request: request)
+      return state.requests.removeValue(forKey: request)?.continuation
+    }
   }
 
   private func finish(_ plan: BatchPlan, _ predictions: [Prediction], started: Int64) {
     let elapsed = Clock.nanoseconds() - started
     let done = state.withLock { state in
       state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
+      state.isRunning = false
       state.figures.batches += 1
       state.figures.running = 0
       state.figures.tokensComputed += plan.tokens
@@ -231,11 +271,10 @@ final class InferenceScheduler: Sendable {
       }
       return done
     }
-    for request in done {
-      var outcome = request.outcome
-      outcome.predictions = request.predictions.compactMap(\.self)
-      request.continuation.resume(returning: .success(outcome))
-    }
+    // The lanes first: the next batch computes while these answers are written.
+    startBatch()
+    for request in done { request.continuation.resume(returning: .success(request.outcome)) }
+    state.withLock { $0.takeDrained() }?.resume()
   }
 }
 

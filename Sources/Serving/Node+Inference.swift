@@ -15,42 +15,64 @@ extension Node {
     task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
     principal: Principal
   ) async throws(ServingError) -> InferenceResult {
-    try await infer(
-      items: inputs.map { InferenceItem(task: task, input: $0, options: options) },
-      timeoutMilliseconds: timeoutMilliseconds, principal: principal)
+    let time = try admit(rows: inputs.count, timeoutMilliseconds)
+    let lease = try await lease(LeaseKey(task: task, version: options.version))
+    let part = InferenceScheduler.Part(
+      task: task, subspace: lease.subspaceDigest ?? "", places: Array(inputs.indices))
+    let work = Work(inputs: inputs, leases: [lease], options: options)
+    return try await answer(work, parts: [part], principal: principal, time: time)
   }
 
   public func infer(
     items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
-    try scheduler.admit(rows: items.count)
-    let limit = min(timeoutMilliseconds ?? .max, configuration.requestTimeoutMilliseconds)
-    let deadline = Clock.nanoseconds() + Int64(limit) * 1_000_000
+    let time = try admit(rows: items.count, timeoutMilliseconds)
     let (leases, leaseOf) = try await leases(for: items)
-    let encodings = try await tokenise(items)
     var parts = leases.map { InferenceScheduler.Part(task: $0.task, subspace: $0.subspaceDigest ?? "") }
-    var rows: [BatchRow] = []
-    rows.reserveCapacity(items.count)
-    for (index, item) in items.enumerated() {
-      let lease = leases[leaseOf[index]]
-      parts[leaseOf[index]].places.append(index)
-      rows.append(
-        BatchRow(
-          ids: encodings[index].ids, typeIDs: encodings[index].typeIDs, adapter: lease.adapter,
-          subspace: lease.subspace, normalize: item.options.normalize))
-    }
+    for (index, lease) in leaseOf.enumerated() { parts[lease].places.append(index) }
+    let work = Work(
+      inputs: items.map(\.input), leases: leases, options: InferenceOptions(), items: items, leaseOf: leaseOf)
+    return try await answer(work, parts: parts, principal: principal, time: time)
+  }
+
+  /// The rows of a request: with one task and one set of options, or item by item.
+  private struct Work: Sendable {
+    let inputs: [InferenceInput]
+    let leases: [Lease]
+    let options: InferenceOptions
+    var items: [InferenceItem] = []
+    var leaseOf: [Int] = []
+
+    func lease(_ index: Int) -> Int { leaseOf.isEmpty ? 0 : leaseOf[index] }
+    func options(_ index: Int) -> InferenceOptions { items.isEmpty ? options : items[index].options }
+  }
+
+  /// Decided before anything is leased or tokenised: whether the rows find room, and their deadline.
+  private func admit(
+    rows: Int, _ timeoutMilliseconds: Int?
+  ) throws(ServingError) -> (deadline: Int64, limitMilliseconds: Int) {
+    try scheduler.admit(rows: rows)
+    let limit = min(timeoutMilliseconds ?? .max, configuration.requestTimeoutMilliseconds)
+    return (Clock.nanoseconds() + Int64(limit) * 1_000_000, limit)
+  }
+
+  private func answer(
+    _ work: Work, parts: [InferenceScheduler.Part], principal: Principal,
+    time: (deadline: Int64, limitMilliseconds: Int)
+  ) async throws(ServingError) -> InferenceResult {
+    let rows = try await tokenise(work)
     let outcome = try await scheduler.run(
-      rows, parts: parts, principal: principal.name, deadline: deadline, limitMilliseconds: limit)
-    var answers: [InferenceAnswer] = []
-    answers.reserveCapacity(items.count)
-    for index in items.indices {
-      let lease = leases[leaseOf[index]]
-      answers.append(
-        InferenceAnswer(
-          task: lease.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
-          subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [],
-          prediction: outcome.predictions[index], tokens: encodings[index].ids.count,
-          truncated: encodings[index].isTruncated))
+      rows.batch, parts: parts, principal: principal.name, deadline: time.deadline,
+      limitMilliseconds: time.limitMilliseconds)
+    let sources = work.leases.map { lease in
+      AnswerSource(
+        task: lease.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
+        subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [])
+    }
+    let answers = work.inputs.indices.map { index in
+      InferenceAnswer(
+        source: sources[work.lease(index)], prediction: outcome.predictions[index],
+        tokens: rows.batch[index].ids.count, truncated: rows.truncated[index])
     }
     return InferenceResult(
       answers: answers, queueMilliseconds: Double(outcome.queueNanoseconds) / 1e6,
@@ -158,32 +180,39 @@ extension Node {
     }
   }
 
-  private func tokenise(_ items: [InferenceItem]) async throws(ServingError) -> [Encoding] {
-    let bytes = items.reduce(0) { $0 + $1.input.text.utf8.count + ($1.input.pair?.utf8.count ?? 0) }
-    let result: Result<[Encoding], ServingError>
+  private struct TokenisedRows: Sendable {
+    var batch: [BatchRow] = []
+    var truncated: [Bool] = []
+  }
+
+  private func tokenise(_ work: Work) async throws(ServingError) -> TokenisedRows {
+    let bytes = work.inputs.reduce(0) { $0 + $1.text.utf8.count + ($1.pair?.utf8.count ?? 0) }
     let encode = stages.encode
     let limit = checkpoint.textLimit
-    if bytes <= Self.inlineTextBytes {
-      result = Self.tokenise(items, encode, limit)
-    } else {
-      result = await lanes.run(.inference) { _ in Self.tokenise(items, encode, limit) }
-    }
-    return try result.get()
+    if bytes <= Self.inlineTextBytes { return try Self.tokenise(work, encode, limit).get() }
+    return try await lanes.run(.inference) { _ in Self.tokenise(work, encode, limit) }.get()
   }
 
   private static func tokenise(
-    _ items: [InferenceItem], _ encode: (InferenceInput, Int) -> Encoding, _ limit: Int
-  ) -> Result<[Encoding], ServingError> {
-    var encodings: [Encoding] = []
-    encodings.reserveCapacity(items.count)
-    for item in items {
-      let encoding = encode(item.input, limit)
-      if encoding.isTruncated, item.options.truncate == .error {
+    _ work: Work, _ encode: (InferenceInput, Int) -> Encoding, _ limit: Int
+  ) -> Result<TokenisedRows, ServingError> {
+    var rows = TokenisedRows()
+    rows.batch.reserveCapacity(work.inputs.count)
+    rows.truncated.reserveCapacity(work.inputs.count)
+    for (index, input) in work.inputs.enumerated() {
+      let encoding = encode(input, limit)
+      let options = work.options(index)
+      if encoding.isTruncated, options.truncate == .error {
         return .failure(
-          .textTooLong(pointer: item.input.pointer, tokens: encoding.untruncatedCount, limit: limit))
+          .textTooLong(pointer: input.pointer, tokens: encoding.untruncatedCount, limit: limit))
       }
-      encodings.append(encoding)
+      let lease = work.leases[work.lease(index)]
+      rows.batch.append(
+        BatchRow(
+          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
+          normalize: options.normalize))
+      rows.truncated.append(encoding.isTruncated)
     }
-    return .success(encodings)
+    return .success(rows)
   }
 }

@@ -92,7 +92,7 @@ public final class Node: ServingNode {
     stages = replacing(
       InferenceStages(
         encode: { tokenizer.encode($0.text, pair: $0.pair, limit: $1) },
-        compute: { await executor.run($0, primary: subspaces.primary) }))
+        compute: { executor.run($0, primary: subspaces.primary, done: $1) }))
     scheduler = InferenceScheduler(
       compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
     runner = JobRunner()

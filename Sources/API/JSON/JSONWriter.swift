@@ -60,10 +60,24 @@ public struct JSONWriter {
   /// Text that is JSON already.
   public mutating func raw(_ json: String) { word(json) }
 
+  /// The start of an object as JSON that is made already, ending where a value goes; `end` closes it.
+  public mutating func begin(_ json: [UInt8]) {
+    separate()
+    bytes.append(contentsOf: json)
+    needsComma = false
+  }
+
+  public mutating func end() { close(UInt8(ascii: "}")) }
+
   private mutating func word(_ text: String) {
     separate()
-    bytes.append(contentsOf: text.utf8)
+    append(text)
     needsComma = true
+  }
+
+  private mutating func append(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes.append(contentsOf: $0) }
   }
 
   private mutating func open(_ byte: UInt8) {

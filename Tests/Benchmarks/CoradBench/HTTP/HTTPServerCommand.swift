@@ -23,7 +23,7 @@ enum ServedStages: String, CaseIterable, ExpressibleByArgument {
     }
     if self != .whole {
       let answers = HTTPTraffic.predictions
-      stages.compute = { rows in rows.indices.map { answers[$0 % answers.count] } }
+      stages.compute = { rows, done in done(rows.indices.map { answers[$0 % answers.count] }) }
     }
     return stages
   }

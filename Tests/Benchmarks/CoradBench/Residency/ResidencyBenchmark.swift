@@ -80,7 +80,7 @@ struct ResidencyBenchmark: AsyncParsableCommand {
   private func times(_ model: String, _ result: inout ResidencyResult) async throws {
     let stub: @Sendable (InferenceStages) -> InferenceStages = { stages in
       var stages = stages
-      stages.compute = { rows in rows.map { _ in .classification(scores: [0.4, 0.3, 0.2, 0.1]) } }
+      stages.compute = { rows, done in done(rows.map { _ in .classification(scores: [0.4, 0.3, 0.2, 0.1]) }) }
       return stages
     }
     let registered = registered
