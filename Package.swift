@@ -103,8 +103,10 @@ let package = Package(
     .executableTarget(
       name: "corad-bench",
       dependencies: [
-        "Engine", "Training", "Adapters", "Models", "Tensors", "Tokenizers", "Digests",
+        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "Engine", "Training", "Adapters", "Models",
+        "Tensors", "Tokenizers", "Digests",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Benchmarks/CoradBench", swiftSettings: strict),
     tests("DigestsTests", ["Digests"]),

@@ -45,11 +45,22 @@ public struct BatchExecutor: Sendable {
   ///   - primary: the subspace whose B rides in the base's products.
   /// - Returns: a prediction per row, in order.
   public func run(_ rows: [BatchRow], primary: ResidentSubspace?) async -> [Prediction] {
+    await withCheckedContinuation { continuation in
+      run(rows, primary: primary) { continuation.resume(returning: $0) }
+    }
+  }
+
+  /// The same without waiting: `done` is called on a lane.
+  public func run(
+    _ rows: [BatchRow], primary: ResidentSubspace?, done: @escaping @Sendable ([Prediction]) -> Void
+  ) {
     let encoder = encoder
     let pieces = Self.pieces(rows, lanes: lanes.count).map { Array(rows[$0]) }
-    return await lanes.map(.inference, pieces) { piece, arena in
+    lanes.map(.inference, pieces) { piece, arena in
       Self.forward(piece, encoder: encoder, primary: primary, arena: arena)
-    }.flatMap(\.self)
+    } done: {
+      done($0.flatMap(\.self))
+    }
   }
 
   /// Contiguous pieces of about equal token counts, at most one a lane.

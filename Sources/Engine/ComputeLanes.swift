@@ -73,18 +73,26 @@ public final class ComputeLanes: Sendable {
   public func map<Item: Sendable, R: Sendable>(
     _ priority: LanePriority, _ items: [Item], _ body: @escaping @Sendable (Item, Arena) -> R
   ) async -> [R] {
-    guard !items.isEmpty else { return [] }
-    let gathered = Gathered<R>(count: items.count)
-    return await withCheckedContinuation { continuation in
-      enqueue(
-        priority,
-        items.enumerated().map { index, item in
-          { arena in
-            let result = arena.scope { body(item, arena) }
-            if let all = gathered.put(result, at: index) { continuation.resume(returning: all) }
-          }
-        })
+    await withCheckedContinuation { continuation in
+      map(priority, items, body) { continuation.resume(returning: $0) }
     }
+  }
+
+  /// The same without waiting: `done` is called on the lane that finishes last.
+  public func map<Item: Sendable, R: Sendable>(
+    _ priority: LanePriority, _ items: [Item], _ body: @escaping @Sendable (Item, Arena) -> R,
+    done: @escaping @Sendable ([R]) -> Void
+  ) {
+    guard !items.isEmpty else { return done([]) }
+    let gathered = Gathered<R>(count: items.count)
+    enqueue(
+      priority,
+      items.enumerated().map { index, item in
+        { arena in
+          let result = arena.scope { body(item, arena) }
+          if let all = gathered.put(result, at: index) { done(all) }
+        }
+      })
   }
 
   /// Lets the threads end after the work that is queued. Later work is never run.

@@ -2,41 +2,24 @@ internal import DequeModule
 internal import HeapModule
 
 /// What a batch would take: the rows in the order in which they are to run.
-public struct BatchPlan<Item: Sendable>: Sendable {
-  /// Rows of one task and subspace that stand together.
-  public struct Group: Equatable, Sendable {
-    public let subspace: String
-    public let task: String
-    /// Into ``BatchPlan/rows``.
-    public let rows: Range<Int>
-  }
-
+public struct BatchPlan: Sendable {
   struct Taken: Sendable {
-    var count = 0
-    var served: Int
+    let key: RequestQueue.LaneKey
+    let count: Int
+    let served: Int
   }
 
   /// Sorted by subspace, then task, then arrival.
-  public let rows: [QueuedRow<Item>]
+  public let parts: [QueuedRows]
   public let tokens: Int
   /// The queue's revision that it was made for, and the counts after it.
   let revision: UInt64
-  let classes: [RequestQueue<Item>.Level]
-  let principals: [RequestQueue<Item>.PrincipalKey: RequestQueue<Item>.Level]
-  let lanes: [RequestQueue<Item>.LaneKey: Taken]
+  let classes: [RequestQueue.Level]
+  let principals: [(key: RequestQueue.PrincipalKey, level: RequestQueue.Level)]
+  let lanes: [Taken]
 
-  /// The runs of equal subspace and task, in order.
-  public var groups: [Group] {
-    var groups: [Group] = []
-    var start = 0
-    for end in 1..<(rows.count + 1) where !rows.isEmpty {
-      let first = rows[start]
-      if end < rows.count, rows[end].task == first.task, rows[end].subspace == first.subspace { continue }
-      groups.append(Group(subspace: first.subspace, task: first.task, rows: start..<end))
-      start = end
-    }
-    return groups
-  }
+  /// Rows in all parts.
+  public var count: Int { parts.reduce(0) { $0 + $1.rows.count } }
 }
 
 extension RequestQueue {
@@ -46,124 +29,171 @@ extension RequestQueue {
   /// The next batch within its budgets: fair order, filled with smaller rows of others where a row does not fit. That
   /// row keeps its turn, so it is first in the next batch; one row always fits, whatever its size. Changes nothing:
   /// asked twice it answers the same.
-  public func plan(budgetTokens: Int, budgetRows: Int = .max) -> BatchPlan<Item> {
+  public func plan(budgetTokens: Int, budgetRows: Int = .max) -> BatchPlan {
     var selection = Selection(self)
-    var chosen: [Waiting] = []
+    var count = 0
     var sum = 0
     var misfits = 0
-    while chosen.count < max(1, budgetRows), misfits < Self.misfitLimit, let next = selection.next() {
-      let tokens = next.waiting.row.tokens
-      if chosen.isEmpty || tokens <= budgetTokens - sum {
-        chosen.append(next.waiting)
-        sum += tokens
+    while count < max(1, budgetRows), misfits < Self.misfitLimit, let next = selection.next() {
+      if count == 0 || next.tokens <= budgetTokens - sum {
+        count += 1
+        sum += next.tokens
         selection.take(next, isInOrder: misfits == 0)
       } else {
         misfits += 1
         selection.setAside(next)
       }
     }
-    chosen.sort { left, right in
-      (left.row.subspace, left.row.task, left.sequence) < (right.row.subspace, right.row.task, right.sequence)
+    let parts = selection.lanes.flatMap { $0.parts }.sorted { left, right in
+      (left.queued.subspace, left.queued.task, left.sequence)
+        < (right.queued.subspace, right.queued.task, right.sequence)
     }
     return BatchPlan(
-      rows: chosen.map(\.row), tokens: sum, revision: revision, classes: selection.classes,
-      principals: selection.levels, lanes: selection.taken)
+      parts: parts.map(\.queued), tokens: sum, revision: revision, classes: selection.classes,
+      principals: selection.principals.filter(\.isOpen).map { ($0.key, $0.level) },
+      lanes: selection.lanes.filter { $0.count > 0 }.map {
+        .init(key: $0.key, count: $0.count, served: $0.served)
+      })
   }
 }
 
-/// The counts of a plan in the making, over an untouched queue. Each level is a heap of who waits in it.
-private struct Selection<Item: Sendable> {
-  typealias Queue = RequestQueue<Item>
+/// The counts of a plan in the making, over an untouched queue. Each level is a heap of who waits in it; who waits is
+/// a number, so that taking a row hashes nothing.
+private struct Selection {
+  typealias Queue = RequestQueue
 
+  /// A lane's next row, taken off the heaps.
   struct Choice {
-    let waiting: Queue.Waiting
-    let lane: Queue.LaneKey
-    let laneServed: Int
+    let lane: Int
+    let tokens: Int
   }
 
-  private struct Candidate<Key>: Comparable {
+  struct Candidate: Comparable {
     let served: Int
     let sequence: UInt64
-    let key: Key
+    let index: Int
     static func < (left: Self, right: Self) -> Bool {
-      (left.served, left.sequence) < (right.served, right.sequence)
-    }
-    static func == (left: Self, right: Self) -> Bool {
-      (left.served, left.sequence) == (right.served, right.sequence)
+      left.served != right.served ? left.served < right.served : left.sequence < right.sequence
     }
   }
 
-  let queue: Queue
+  struct PrincipalCounts {
+    let key: Queue.PrincipalKey
+    var level: Queue.Level
+    /// Whether its lanes were listed.
+    var isOpen = false
+    var waiting = Heap<Candidate>()
+  }
+
+  struct LaneCounts {
+    let key: Queue.LaneKey
+    let principal: Int
+    let waiting: Deque<Queue.Waiting>
+    var served: Int
+    /// Rows taken, and where the next one stands.
+    var count = 0
+    var request = 0
+    var row = 0
+
+    /// The next row, nil at the end.
+    var next: (tokens: Int, sequence: UInt64)? {
+      guard request < waiting.count else { return nil }
+      let (rows, sequence) = (waiting[request].queued.rows, waiting[request].sequence)
+      return (rows[rows.startIndex + row].tokens, sequence + UInt64(row))
+    }
+
+    mutating func advance() {
+      count += 1
+      row += 1
+      if row == waiting[request].queued.rows.count { (request, row) = (request + 1, 0) }
+    }
+
+    /// What was taken.
+    var parts: [Queue.Waiting] {
+      var parts = Array(waiting.prefix(request))
+      if row > 0 {
+        var part = waiting[request]
+        part.queued.rows = part.queued.rows.prefix(row)
+        parts.append(part)
+      }
+      return parts
+    }
+  }
+
+  private let queue: Queue
   var classes: [Queue.Level]
-  var levels: [Queue.PrincipalKey: Queue.Level] = [:]
-  var taken: [Queue.LaneKey: BatchPlan<Item>.Taken] = [:]
-  private var waitingPrincipals: [Heap<Candidate<Queue.PrincipalKey>>]
-  private var waitingLanes: [Queue.PrincipalKey: Heap<Candidate<Queue.LaneKey>>] = [:]
+  var principals: [PrincipalCounts] = []
+  var lanes: [LaneCounts] = []
+  private var waitingPrincipals: [Heap<Candidate>]
 
   init(_ queue: Queue) {
     self.queue = queue
     classes = queue.classes
-    var candidates = RowClass.allCases.map { _ in [Candidate<Queue.PrincipalKey>]() }
+    waitingPrincipals = RowClass.allCases.map { _ in Heap() }
     for (key, principal) in queue.principals {
-      let first = principal.lanes.values.lazy.compactMap { $0.rows.first?.sequence }.min() ?? .max
-      candidates[key.rowClass.rawValue].append(
-        Candidate(served: principal.level.served, sequence: first, key: key))
+      let first = principal.lanes.values.lazy.compactMap { $0.waiting.first?.sequence }.min() ?? .max
+      waitingPrincipals[key.rowClass.rawValue].insert(
+        Candidate(served: principal.level.served, sequence: first, index: principals.count))
+      principals.append(PrincipalCounts(key: key, level: principal.level))
     }
-    waitingPrincipals = candidates.map { Heap($0) }
   }
 
   /// The row whose turn it is, taken off the heaps; `take` or `setAside` says what becomes of its lane.
   mutating func next() -> Choice? {
-    let order = RowClass.allCases.filter { !waitingPrincipals[$0.rawValue].isEmpty }
-    guard let first = order.min(by: { classes[$0.rawValue].served < classes[$1.rawValue].served }),
-      let candidate = waitingPrincipals[first.rawValue].popMin(),
-      let principal = queue.principals[candidate.key]
-    else { return nil }
-    let key = candidate.key
-    if waitingLanes[key] == nil {
-      levels[key] = principal.level
-      waitingLanes[key] = Heap(
-        principal.lanes.compactMap { task, lane in
-          lane.rows.first.map {
-            Candidate(
-              served: lane.served, sequence: $0.sequence, key: Queue.LaneKey(principal: key, task: task))
-          }
-        })
+    var best: Int?
+    for index in waitingPrincipals.indices where !waitingPrincipals[index].isEmpty {
+      if let held = best, classes[held].served <= classes[index].served { continue }
+      best = index
     }
-    guard let lane = waitingLanes[key]?.popMin(),
-      let rows = principal.lanes[lane.key.task]?.rows
-    else { return nil }
-    return Choice(waiting: rows[taken[lane.key]?.count ?? 0], lane: lane.key, laneServed: lane.served)
+    guard let best, let principal = waitingPrincipals[best].popMin()?.index else { return nil }
+    if !principals[principal].isOpen { open(principal) }
+    guard let lane = principals[principal].waiting.popMin()?.index, let next = lanes[lane].next else {
+      return nil
+    }
+    return Choice(lane: lane, tokens: next.tokens)
+  }
+
+  private mutating func open(_ index: Int) {
+    let key = principals[index].key
+    principals[index].isOpen = true
+    for (task, lane) in queue.principals[key]?.lanes ?? [:] {
+      let counts = LaneCounts(
+        key: .init(principal: key, task: task), principal: index, waiting: lane.waiting, served: lane.served)
+      if let next = counts.next {
+        principals[index].waiting.insert(
+          Candidate(served: lane.served, sequence: next.sequence, index: lanes.count))
+        lanes.append(counts)
+      }
+    }
   }
 
   /// Clocks follow rows taken in order alone: what fills a gap must not let arrivals start ahead of who waits for room.
   mutating func take(_ choice: Choice, isInOrder: Bool) {
-    let tokens = max(1, choice.waiting.row.tokens)
-    let key = choice.lane.principal
-    let index = key.rowClass.rawValue
-    let before = levels[key]?.served ?? 0
-    if isInOrder { classes[index].clock = max(classes[index].clock, before) }
-    classes[index].served += tokens * key.rowClass.cost
-    if var level = levels[key] {
-      if isInOrder { level.clock = max(level.clock, choice.laneServed) }
-      level.served = before + tokens
-      levels[key] = level
+    let tokens = max(1, choice.tokens)
+    let principal = lanes[choice.lane].principal
+    let rowClass = principals[principal].key.rowClass
+    let before = principals[principal].level.served
+    if isInOrder {
+      classes[rowClass.rawValue].clock = max(classes[rowClass.rawValue].clock, before)
+      principals[principal].level.clock = max(principals[principal].level.clock, lanes[choice.lane].served)
     }
-    let count = (taken[choice.lane]?.count ?? 0) + 1
-    taken[choice.lane] = .init(count: count, served: choice.laneServed + tokens)
-    if let rows = queue.principals[key]?.lanes[choice.lane.task]?.rows, count < rows.count {
-      waitingLanes[key]?.insert(
-        Candidate(served: choice.laneServed + tokens, sequence: rows[count].sequence, key: choice.lane))
+    classes[rowClass.rawValue].served += tokens * rowClass.cost
+    principals[principal].level.served = before + tokens
+    lanes[choice.lane].served += tokens
+    lanes[choice.lane].advance()
+    if let next = lanes[choice.lane].next {
+      principals[principal].waiting.insert(
+        Candidate(served: lanes[choice.lane].served, sequence: next.sequence, index: choice.lane))
     }
-    returnPrincipal(key)
+    returnPrincipal(principal)
   }
 
   /// Leaves the lane out of this plan; its counts stay, so its turn does.
-  mutating func setAside(_ choice: Choice) { returnPrincipal(choice.lane.principal) }
+  mutating func setAside(_ choice: Choice) { returnPrincipal(lanes[choice.lane].principal) }
 
-  private mutating func returnPrincipal(_ key: Queue.PrincipalKey) {
-    guard let lane = waitingLanes[key]?.min else { return }
-    waitingPrincipals[key.rowClass.rawValue].insert(
-      Candidate(served: levels[key]?.served ?? 0, sequence: lane.sequence, key: key))
+  private mutating func returnPrincipal(_ index: Int) {
+    guard let lane = principals[index].waiting.min else { return }
+    waitingPrincipals[principals[index].key.rowClass.rawValue].insert(
+      Candidate(served: principals[index].level.served, sequence: lane.sequence, index: index))
   }
 }

@@ -7,7 +7,7 @@ internal import HeapModule
 /// Each class, principal and lane (the rows of one task) carries the tokens served so far, and the least served goes
 /// first: start-time fair queueing, which is deficit round robin without a quantum to choose. Who arrives starts at
 /// what the last one served had, so waiting earns no credit and a flood delays others by one row each.
-public struct RequestQueue<Item: Sendable>: Sendable {
+public struct RequestQueue: Sendable {
   /// Why a request is not admitted.
   public struct Full: Error, Equatable, Sendable {
     public let depth: Int
@@ -27,12 +27,21 @@ public struct RequestQueue<Item: Sendable>: Sendable {
   struct Waiting: Sendable {
     /// Order of arrival over the whole queue: breaks ties, so that a plan is a function of the calls made.
     let sequence: UInt64
-    let row: QueuedRow<Item>
+    var queued: QueuedRows
   }
 
   struct Lane: Sendable {
-    var rows: Deque<Waiting> = []
+    var waiting: Deque<Waiting> = []
     var served: Int
+
+    /// Takes out the first rows, never a whole lane's more.
+    mutating func drop(_ count: Int) {
+      var left = count
+      while left > 0, let first = waiting.first?.queued.rows.count {
+        if left < first { waiting[0].queued.rows.removeFirst(left) } else { waiting.removeFirst() }
+        left -= min(left, first)
+      }
+    }
   }
 
   /// What a level knows of its members: `clock` is the served count of the member last taken from.
@@ -56,7 +65,7 @@ public struct RequestQueue<Item: Sendable>: Sendable {
 
   /// Where a request's rows are.
   private struct Request: Sendable {
-    var lanes: Set<LaneKey> = []
+    var lanes: [LaneKey] = []
     var rows = 0
   }
 
@@ -93,22 +102,24 @@ public struct RequestQueue<Item: Sendable>: Sendable {
   }
 
   /// Admits all rows or none.
-  public mutating func append(_ rows: [QueuedRow<Item>]) throws(Full) {
+  public mutating func append(_ list: [QueuedRows]) throws(Full) {
     for rowClass in RowClass.allCases {
-      try check(rows: rows.count { $0.rowClass == rowClass }, of: rowClass)
+      try check(rows: list.reduce(0) { $0 + ($1.rowClass == rowClass ? $1.rows.count : 0) }, of: rowClass)
     }
-    guard !rows.isEmpty else { return }
-    revision += 1
-    for row in rows { insert(row) }
-    for deadline in Set(rows.map { [$0.deadline, Int64(bitPattern: $0.request)] }) {
-      deadlines.insert(Deadline(at: deadline[0], request: UInt64(bitPattern: deadline[1])))
+    var last: Deadline?
+    for queued in list where !queued.rows.isEmpty {
+      revision += 1
+      insert(queued)
+      let deadline = Deadline(at: queued.deadline, request: queued.request)
+      if deadline != last { deadlines.insert(deadline) }
+      last = deadline
     }
   }
 
   /// Takes the plan's rows out; the only call that does. The queue must not have changed since `plan`.
-  public mutating func commit(_ plan: BatchPlan<Item>) {
+  public mutating func commit(_ plan: BatchPlan) {
     precondition(plan.revision == revision, "queue: the plan is stale")
-    guard !plan.rows.isEmpty else { return }
+    guard !plan.lanes.isEmpty else { return }
     revision += 1
     for (index, level) in plan.classes.enumerated() {
       classes[index].served = level.served
@@ -118,21 +129,21 @@ public struct RequestQueue<Item: Sendable>: Sendable {
       principals[key]?.level.served = level.served
       principals[key]?.level.clock = level.clock
     }
-    for (key, taken) in plan.lanes {
-      principals[key.principal]?.lanes[key.task]?.served = taken.served
-      principals[key.principal]?.lanes[key.task]?.rows.removeFirst(taken.count)
-      release(key, rows: taken.count)
+    for taken in plan.lanes {
+      principals[taken.key.principal]?.lanes[taken.key.task]?.served = taken.served
+      principals[taken.key.principal]?.lanes[taken.key.task]?.drop(taken.count)
+      release(taken.key, rows: taken.count)
     }
-    for row in plan.rows { forget(row) }
+    for queued in plan.parts { forget(queued) }
     settle()
   }
 
-  /// Takes out all rows of a request, and no others.
-  public mutating func cancel(request: UInt64) -> [QueuedRow<Item>] { remove(request) { _ in true } }
+  /// Takes out all rows of a request, and no others; in the order of their arrival.
+  public mutating func cancel(request: UInt64) -> [QueuedRows] { remove(request) { _ in true } }
 
   /// Takes out all rows whose deadline has passed, in the order of their deadlines.
-  public mutating func expire(now: Int64) -> [QueuedRow<Item>] {
-    var gone: [QueuedRow<Item>] = []
+  public mutating func expire(now: Int64) -> [QueuedRows] {
+    var gone: [QueuedRows] = []
     while let next = deadlines.min, next.at <= now {
       _ = deadlines.popMin()
       gone += remove(next.request) { $0.deadline <= now }
@@ -145,64 +156,67 @@ public struct RequestQueue<Item: Sendable>: Sendable {
 
   // MARK: - Bookkeeping
 
-  private mutating func insert(_ row: QueuedRow<Item>) {
-    let index = row.rowClass.rawValue
-    let key = PrincipalKey(rowClass: row.rowClass, name: row.principal)
+  private mutating func insert(_ queued: QueuedRows) {
+    let index = queued.rowClass.rawValue
+    let key = PrincipalKey(rowClass: queued.rowClass, name: queued.principal)
     if classes[index].count == 0 {
       // A class that was empty goes on where the least served waiting one is.
       let floor = classes.lazy.filter { $0.count > 0 }.map(\.served).min() ?? 0
       classes[index].served = max(classes[index].served, floor)
     }
-    var principal = principals[key] ?? Principal(level: Level(served: classes[index].clock))
-    var lane = principal.lanes[row.task] ?? Lane(served: principal.level.clock)
-    principals[key] = nil
-    principal.lanes[row.task] = nil
-    lane.rows.append(Waiting(sequence: nextSequence, row: row))
-    principal.lanes[row.task] = lane
-    principal.level.count += 1
-    principals[key] = principal
-    classes[index].count += 1
-    nextSequence += 1
-    tokens += row.tokens
-    requests[row.request, default: Request()].lanes.insert(LaneKey(principal: key, task: row.task))
-    requests[row.request]?.rows += 1
+    let waiting = Waiting(sequence: nextSequence, queued: queued)
+    Self.add(
+      waiting, to: &principals[key, default: Principal(level: Level(served: classes[index].clock))])
+    classes[index].count += queued.rows.count
+    nextSequence += UInt64(queued.rows.count)
+    tokens += queued.rows.reduce(0) { $0 + $1.tokens }
+    let lane = LaneKey(principal: key, task: queued.task)
+    requests[queued.request, default: Request()].lanes.append(lane)
+    requests[queued.request]?.rows += queued.rows.count
+  }
+
+  private static func add(_ waiting: Waiting, to principal: inout Principal) {
+    let clock = principal.level.clock
+    principal.lanes[waiting.queued.task, default: Lane(served: clock)].waiting.append(waiting)
+    principal.level.count += waiting.queued.rows.count
   }
 
   private mutating func remove(
-    _ request: UInt64, where isGone: (QueuedRow<Item>) -> Bool
-  ) -> [QueuedRow<Item>] {
+    _ request: UInt64, where isGone: (QueuedRows) -> Bool
+  ) -> [QueuedRows] {
     guard let entry = requests[request] else { return [] }
     var gone: [Waiting] = []
     for key in entry.lanes {
       guard let lane = principals[key.principal]?.lanes[key.task] else { continue }
-      let leaving = lane.rows.filter { $0.row.request == request && isGone($0.row) }
+      let leaving = lane.waiting.filter { $0.queued.request == request && isGone($0.queued) }
       guard !leaving.isEmpty else { continue }
       gone += leaving
-      principals[key.principal]?.lanes[key.task]?.rows.removeAll {
-        $0.row.request == request && isGone($0.row)
+      principals[key.principal]?.lanes[key.task]?.waiting.removeAll {
+        $0.queued.request == request && isGone($0.queued)
       }
-      release(key, rows: leaving.count)
+      release(key, rows: leaving.reduce(0) { $0 + $1.queued.rows.count })
     }
     guard !gone.isEmpty else { return [] }
     revision += 1
-    for waiting in gone { forget(waiting.row) }
+    for waiting in gone { forget(waiting.queued) }
     settle()
-    return gone.sorted { $0.sequence < $1.sequence }.map(\.row)
+    return gone.sorted { $0.sequence < $1.sequence }.map(\.queued)
   }
 
   /// Takes `rows` off the counts above a lane, and drops what became empty.
   private mutating func release(_ key: LaneKey, rows: Int) {
     classes[key.principal.rowClass.rawValue].count -= rows
-    guard var principal = principals.removeValue(forKey: key.principal) else { return }
-    principal.level.count -= rows
-    if principal.lanes[key.task]?.rows.isEmpty ?? false { principal.lanes[key.task] = nil }
-    if principal.level.count > 0 { principals[key.principal] = principal }
+    principals[key.principal]?.level.count -= rows
+    if principals[key.principal]?.lanes[key.task]?.waiting.isEmpty ?? false {
+      principals[key.principal]?.lanes[key.task] = nil
+    }
+    if principals[key.principal]?.level.count == 0 { principals[key.principal] = nil }
   }
 
-  private mutating func forget(_ row: QueuedRow<Item>) {
-    tokens -= row.tokens
-    requests[row.request]?.rows -= 1
-    if requests[row.request]?.rows == 0 { requests[row.request] = nil }
+  private mutating func forget(_ queued: QueuedRows) {
+    tokens -= queued.rows.reduce(0) { $0 + $1.tokens }
+    requests[queued.request]?.rows -= queued.rows.count
+    if requests[queued.request]?.rows == 0 { requests[queued.request] = nil }
   }
 
   /// Drops deadlines of requests that have left, and starts the counts anew when nothing waits.

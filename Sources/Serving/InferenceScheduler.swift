@@ -4,40 +4,47 @@ internal import Scheduling
 internal import Synchronization
 
 /// Rows from requests to batches and back. One batch runs at a time; what arrives meanwhile forms the next one.
+///
+/// It has no thread: who submits starts a batch where none runs, and the lane that ends one starts the next, so that an
+/// answer takes two hops between threads, to a lane and back.
 final class InferenceScheduler: Sendable {
-  /// The answer to a row, with its own times.
+  /// The answers to a request's rows in order, and the longest times of any.
   struct Outcome: Sendable {
-    let prediction: Prediction
-    let queueNanoseconds: Int64
-    let computeNanoseconds: Int64
+    var predictions: [Prediction]
+    var queueNanoseconds: Int64 = 0
+    var computeNanoseconds: Int64 = 0
   }
 
-  /// A row to answer, in its place of a request.
-  struct Row: Sendable {
-    let batchRow: BatchRow
+  private typealias Waiter = CheckedContinuation<Result<Outcome, ServingError>, Never>
+
+  /// Rows of one request that share a task and a subspace: places into its rows.
+  struct Part: Sendable {
     let task: String
     let subspace: String
-    let principal: String
-  }
-
-  private struct Place: Sendable {
-    let index: Int
-    let row: BatchRow
+    var places: [Int] = []
   }
 
   private struct Request {
-    var outcomes: [Outcome?]
+    let rows: [BatchRow]
+    let arrived: Int64
+    let continuation: Waiter
+    var outcome: Outcome
     var missing: Int
-    let continuation: CheckedContinuation<Result<[Outcome], ServingError>, Never>
+
+    mutating func fill(
+      _ part: QueuedRows, _ predictions: ArraySlice<Prediction>, queue: Int64, compute: Int64
+    ) {
+      for (row, prediction) in zip(part.rows, predictions) { outcome.predictions[row.place] = prediction }
+      missing -= part.rows.count
+      outcome.queueNanoseconds = max(outcome.queueNanoseconds, queue)
+      outcome.computeNanoseconds = max(outcome.computeNanoseconds, compute)
+    }
   }
 
-  /// From a request's number to its answer; cancelling may come at any of them.
-  private enum Stage {
-    /// Not queued yet.
-    case announced
-    /// Cancelled before it was queued.
-    case cancelled
-    case waiting(Request)
+  /// Rows on their way through a lane, and where their answers go.
+  private struct Batch: Sendable {
+    let plan: BatchPlan
+    var rows: [BatchRow] = []
   }
 
   struct Figures: Sendable {
@@ -50,37 +57,40 @@ final class InferenceScheduler: Sendable {
   }
 
   private struct State {
-    var queue: RequestQueue<Place>
+    var queue: RequestQueue
+    /// Numbers whose rows are not queued yet, and whether they were cancelled meanwhile.
+    var announced: [UInt64: Bool] = [:]
     /// Each until its continuation is resumed.
-    var requests: [UInt64: Stage] = [:]
+    var requests: [UInt64: Request] = [:]
     var nextRequest: UInt64 = 1
     var rate = DrainRate()
     var figures = Figures()
+    var isRunning = false
     var isDraining = false
+    var drained: CheckedContinuation<Void, Never>?
+
+    /// Who waits for the end, once it is there.
+    mutating func takeDrained() -> CheckedContinuation<Void, Never>? {
+      guard isDraining, !isRunning, queue.isEmpty else { return nil }
+      defer { drained = nil }
+      return drained
+    }
   }
 
   private let state: Mutex<State>
-  private let executor: BatchExecutor
+  private let compute: InferenceStages.Compute
   private let batchTokens: Int
-  private let wake: AsyncStream<Void>
-  private let waker: AsyncStream<Void>.Continuation
-  private let primary: @Sendable () -> ResidentSubspace?
 
-  init(
-    executor: BatchExecutor, queueRows: Int, batchTokens: Int,
-    primary: @escaping @Sendable () -> ResidentSubspace?
-  ) {
-    self.executor = executor
+  init(compute: @escaping InferenceStages.Compute, queueRows: Int, batchTokens: Int) {
+    self.compute = compute
     self.batchTokens = batchTokens
-    self.primary = primary
     state = Mutex(State(queue: RequestQueue(limitRows: queueRows)))
-    (wake, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
   var figures: Figures { state.withLock { $0.figures } }
   var depth: Int { state.withLock { $0.queue.count } }
   /// Requests that have no answer yet.
-  var open: Int { state.withLock { $0.requests.count } }
+  var open: Int { state.withLock { $0.requests.count + $0.announced.count } }
 
   /// Whether `rows` more would be admitted now: asked before anything is tokenised.
   func admit(rows: Int) throws(ServingError) {
@@ -93,51 +103,62 @@ final class InferenceScheduler: Sendable {
   /// Queues the rows of one request and waits for all answers, in order. Cancelling the task takes its rows out.
   ///
   /// The deadline is looked at between batches: a request that passes it while one runs is refused when that one ends.
-  func run(_ rows: [Row], deadline: Int64, limitMilliseconds: Int) async throws(ServingError) -> [Outcome] {
-    guard !rows.isEmpty else { return [] }
+  ///
+  /// - Parameter parts: every row's place stands in one of them.
+  func run(
+    _ rows: [BatchRow], parts: [Part], principal: String, deadline: Int64, limitMilliseconds: Int
+  ) async throws(ServingError) -> Outcome {
+    if rows.isEmpty { return Outcome(predictions: []) }
     let request = state.withLock { state in
       defer { state.nextRequest += 1 }
-      state.requests[state.nextRequest] = .announced
+      state.announced[state.nextRequest] = false
       return state.nextRequest
     }
+    let queued = parts.map { part in
+      QueuedRows(
+        request: request, subspace: part.subspace, task: part.task, principal: principal, deadline: deadline,
+        rows: part.places.map { .init(place: $0, tokens: rows[$0].ids.count) })
+    }
     let result = await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in
-        submit(rows, request: request, deadline: deadline, continuation)
-      }
+      await withCheckedContinuation { submit(rows, queued, request: request, $0) }
     } onCancel: {
       cancel(request)
     }
     switch result {
-    case .success(let outcomes):
+    case .success(let outcome):
       guard Clock.nanoseconds() < deadline else { throw .deadlineExceeded(milliseconds: limitMilliseconds) }
-      return outcomes
+      return outcome
     case .failure(.deadlineExceeded): throw .deadlineExceeded(milliseconds: limitMilliseconds)
     case .failure(let error): throw error
     }
   }
 
-  /// Forms and runs batches until `drain` has let the queue run empty, or its task is cancelled: then what waits is
-  /// refused.
+  /// Returns when it was drained and the last answer is out. Cancelling drains.
   func serve() async {
-    defer { refuseAll() }
-    for await _ in wake {
-      while let rows = nextBatch() {
-        let started = Clock.nanoseconds()
-        let predictions = await executor.run(rows.map(\.item.row), primary: primary())
-        finish(rows, predictions, started: started)
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let waiting = state.withLock { state in
+          state.drained = continuation
+          return state.takeDrained()
+        }
+        waiting?.resume()
       }
-      if state.withLock({ $0.isDraining && $0.queue.isEmpty }) { return }
+    } onCancel: {
+      drain()
     }
   }
 
   /// Refuses new rows; `serve` returns when the queue is empty.
   func drain() {
-    state.withLock { $0.isDraining = true }
-    waker.yield()
+    let waiting = state.withLock { state in
+      state.isDraining = true
+      return state.takeDrained()
+    }
+    waiting?.resume()
   }
 
   private static func check(_ state: inout State, _ rows: Int) throws(ServingError) {
-    do throws(RequestQueue<Place>.Full) {
+    do throws(RequestQueue.Full) {
       try state.queue.check(rows: rows)
     } catch {
       state.figures.rowsRefused += rows
@@ -148,125 +169,118 @@ final class InferenceScheduler: Sendable {
   }
 
   private func submit(
-    _ rows: [Row], request: UInt64, deadline: Int64,
-    _ continuation: CheckedContinuation<Result<[Outcome], ServingError>, Never>
+    _ rows: [BatchRow], _ queued: [QueuedRows], request: UInt64,
+    _ continuation: Waiter
   ) {
     let now = Clock.nanoseconds()
     let failure: ServingError? = state.withLock { state in
-      // Gone from here unless it is queued below.
-      if case .cancelled = state.requests.removeValue(forKey: request) { return .cancelled }
+      if state.announced.removeValue(forKey: request) == true { return .cancelled }
       if state.isDraining { return .draining }
       do throws(ServingError) {
         try Self.check(&state, rows.count)
-        let queued = rows.enumerated().map { index, row in
-          QueuedRow(
-            request: request, subspace: row.subspace, task: row.task,
-            principal: row.principal, tokens: row.batchRow.ids.count,
-            arrived: now,
-            deadline: deadline, item: Place(index: index, row: row.batchRow))
-        }
-        do throws(RequestQueue<Place>.Full) {
-          try state.queue.append(queued)
-        } catch {
-          throw .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
-        }
       } catch {
         return error
       }
-      state.requests[request] = .waiting(
-        Request(
-          outcomes: Array(repeating: nil, count: rows.count), missing: rows.count, continuation: continuation)
-      )
+      do throws(RequestQueue.Full) {
+        try state.queue.append(queued)
+      } catch {
+        return .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
+      }
+      state.requests[request] = Request(
+        rows: rows, arrived: now, continuation: continuation,
+        outcome: Outcome(predictions: Array(repeating: .embedding([]), count: rows.count)),
+        missing: rows.count)
       return nil
     }
-    if let failure { continuation.resume(returning: .failure(failure)) } else { waker.yield() }
+    if let failure { continuation.resume(returning: .failure(failure)) } else { startBatch() }
   }
 
   private func cancel(_ request: UInt64) {
-    let continuation = state.withLock {
-      state -> CheckedContinuation<Result<[Outcome], ServingError>, Never>? in
-      switch state.requests[request] {
-      case .waiting(let entry):
-        state.requests[request] = nil
-        _ = state.queue.cancel(request: request)
-        return entry.continuation
-      case .announced: state.requests[request] = .cancelled
-      // Answered already, or cancelled twice.
-      case .cancelled, nil: break
+    let continuation = state.withLock { state in
+      guard let entry = state.requests.removeValue(forKey: request) else {
+        // Not queued yet, or answered already.
+        if state.announced[request] != nil { state.announced[request] = true }
+        return nil as Waiter?
       }
-      return nil
+      _ = state.queue.cancel(request: request)
+      return entry.continuation
     }
     continuation?.resume(returning: .failure(.cancelled))
   }
 
-  /// Takes a queued request out of the books.
-  private static func take(_ state: inout State, _ request: UInt64) -> Request? {
-    guard case .waiting(let entry) = state.requests[request] else { return nil }
-    state.requests[request] = nil
-    return entry
+  /// Starts the next batch, unless one runs or nothing waits.
+  private func startBatch() {
+    guard let batch = nextBatch() else { return }
+    let started = Clock.nanoseconds()
+    compute(batch.rows) { self.finish(batch.plan, $0, started: started) }
   }
 
-  private func refuseAll() {
-    let left = state.withLock { state in
-      state.isDraining = true
-      return state.requests.keys.compactMap { request in
-        _ = state.queue.cancel(request: request)
-        return Self.take(&state, request)
-      }
-    }
-    for request in left { request.continuation.resume(returning: .failure(.draining)) }
-  }
-
-  private func nextBatch() -> [QueuedRow<Place>]? {
+  private func nextBatch() -> Batch? {
     let now = Clock.nanoseconds()
-    let (rows, late) = state.withLock { state in
-      let expired = state.queue.expire(now: now)
-      state.figures.rowsExpired += expired.count
-      let late = Set(expired.map(\.request)).compactMap { Self.take(&state, $0)?.continuation }
-      for request in Set(expired.map(\.request)) { _ = state.queue.cancel(request: request) }
+    let (batch, late) = state.withLock { state in
+      if state.isRunning { return (nil as Batch?, [Waiter]()) }
+      let late = Self.expire(&state, now)
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
-      state.figures.running = plan.rows.count
-      return (plan.rows, late)
+      var rows: [BatchRow] = []
+      for part in plan.parts {
+        guard let all = state.requests[part.request]?.rows else { continue }
+        if part.rows.count == all.count, plan.parts.count == 1 {
+          rows = all
+        } else {
+          for row in part.rows { rows.append(all[row.place]) }
+        }
+      }
+      state.isRunning = !rows.isEmpty
+      state.figures.running = rows.count
+      return (rows.isEmpty ? nil : Batch(plan: plan, rows: rows), late)
     }
     for continuation in late { continuation.resume(returning: .failure(.deadlineExceeded(milliseconds: 0))) }
-    return rows.isEmpty ? nil : rows
+    return batch
   }
 
-  private func finish(_ rows: [QueuedRow<Place>], _ predictions: [Prediction], started: Int64) {
+  /// Takes requests out whose deadline has passed.
+  private static func expire(
+    _ state: inout State, _ now: Int64
+  ) -> [Waiter] {
+    let expired = state.queue.expire(now: now)
+    if expired.isEmpty { return [] }
+    state.figures.rowsExpired += expired.reduce(0) { $0 + $1.rows.count }
+    return Set(expired.map(\.request)).compactMap { request in
+      _ = state.queue.cancel(request: request)
+      return state.requests.removeValue(forKey: request)?.continuation
+    }
+  }
+
+  private func finish(_ plan: BatchPlan, _ predictions: [Prediction], started: Int64) {
     let elapsed = Clock.nanoseconds() - started
     let done = state.withLock { state in
-      state.rate.record(rows: rows.count, seconds: Double(elapsed) / 1e9)
+      state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
+      state.isRunning = false
       state.figures.batches += 1
       state.figures.running = 0
+      state.figures.tokensComputed += plan.tokens
       var done: [Request] = []
-      for (row, prediction) in zip(rows, predictions) {
-        state.figures.tokensComputed += row.tokens
-        guard case .waiting(var request) = state.requests[row.request] else { continue }
-        state.figures.rowsAnswered += 1
-        request.outcomes[row.item.index] = Outcome(
-          prediction: prediction, queueNanoseconds: started - row.arrived, computeNanoseconds: elapsed)
-        request.missing -= 1
-        state.requests[row.request] = request.missing == 0 ? nil : .waiting(request)
-        if request.missing == 0 { done.append(request) }
+      var first = 0
+      for part in plan.parts {
+        let range = first..<first + part.rows.count
+        first = range.upperBound
+        guard let arrived = state.requests[part.request]?.arrived else { continue }
+        state.figures.rowsAnswered += range.count
+        state.requests[part.request]?.fill(
+          part, predictions[range], queue: started - arrived, compute: elapsed)
+        if state.requests[part.request]?.missing == 0,
+          let request = state.requests.removeValue(forKey: part.request)
+        {
+          done.append(request)
+        }
       }
       return done
     }
-    for request in done {
-      request.continuation.resume(returning: .success(request.outcomes.compactMap(\.self)))
-    }
-  }
-}
-
-/// Seconds between its laps, for the log.
-struct Stopwatch {
-  private var last = Clock.nanoseconds()
-
-  /// Seconds since the lap before, to the millisecond.
-  mutating func lap() -> Double {
-    let now = Clock.nanoseconds()
-    defer { last = now }
-    return Double((now - last) / 1_000_000) / 1e3
+    // The lanes first: the next batch computes while these answers are written.
+    startBatch()
+    for request in done { request.continuation.resume(returning: .success(request.outcome)) }
+    state.withLock { $0.takeDrained() }?.resume()
   }
 }
 

@@ -15,48 +15,92 @@ extension Node {
     task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
     principal: Principal
   ) async throws(ServingError) -> InferenceResult {
-    try await infer(
-      items: inputs.map { InferenceItem(task: task, input: $0, options: options) },
-      timeoutMilliseconds: timeoutMilliseconds, principal: principal)
+    let time = try admit(rows: inputs.count, timeoutMilliseconds)
+    let lease = try await lease(LeaseKey(task: task, version: options.version))
+    let part = InferenceScheduler.Part(
+      task: task, subspace: lease.subspaceDigest ?? "", places: Array(inputs.indices))
+    let work = Work(inputs: inputs, leases: [lease], options: options)
+    return try await answer(work, parts: [part], principal: principal, time: time)
   }
 
   public func infer(
     items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
-    try scheduler.admit(rows: items.count)
+    let time = try admit(rows: items.count, timeoutMilliseconds)
+    let (leases, leaseOf) = try await leases(for: items)
+    var parts = leases.map { InferenceScheduler.Part(task: $0.task, subspace: $0.subspaceDigest ?? "") }
+    for (index, lease) in leaseOf.enumerated() { parts[lease].places.append(index) }
+    let work = Work(
+      inputs: items.map(\.input), leases: leases, options: InferenceOptions(), items: items, leaseOf: leaseOf)
+    return try await answer(work, parts: parts, principal: principal, time: time)
+  }
+
+  /// The rows of a request: with one task and one set of options, or item by item.
+  private struct Work: Sendable {
+    let inputs: [InferenceInput]
+    let leases: [Lease]
+    let options: InferenceOptions
+    var items: [InferenceItem] = []
+    var leaseOf: [Int] = []
+
+    func lease(_ index: Int) -> Int { leaseOf.isEmpty ? 0 : leaseOf[index] }
+    func options(_ index: Int) -> InferenceOptions { items.isEmpty ? options : items[index].options }
+  }
+
+  /// Decided before anything is leased or tokenised: whether the rows find room, and their deadline.
+  private func admit(
+    rows: Int, _ timeoutMilliseconds: Int?
+  ) throws(ServingError) -> (deadline: Int64, limitMilliseconds: Int) {
+    try scheduler.admit(rows: rows)
     let limit = min(timeoutMilliseconds ?? .max, configuration.requestTimeoutMilliseconds)
-    let deadline = Clock.nanoseconds() + Int64(limit) * 1_000_000
-    var leases: [LeaseKey: Lease] = [:]
-    for item in items {
-      let key = LeaseKey(task: item.task, version: item.options.version)
-      if leases[key] == nil { leases[key] = try await lease(key) }
+    return (Clock.nanoseconds() + Int64(limit) * 1_000_000, limit)
+  }
+
+  private func answer(
+    _ work: Work, parts: [InferenceScheduler.Part], principal: Principal,
+    time: (deadline: Int64, limitMilliseconds: Int)
+  ) async throws(ServingError) -> InferenceResult {
+    let rows = try await tokenise(work)
+    let outcome = try await scheduler.run(
+      rows.batch, parts: parts, principal: principal.name, deadline: time.deadline,
+      limitMilliseconds: time.limitMilliseconds)
+    let sources = work.leases.map { lease in
+      AnswerSource(
+        task: lease.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
+        subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [])
     }
-    let encodings = try await tokenise(items)
-    let rows = zip(items, encodings).compactMap { item, encoding in
-      leases[LeaseKey(task: item.task, version: item.options.version)].map { lease in
-        InferenceScheduler.Row(
-          batchRow: BatchRow(
-            ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
-            normalize: item.options.normalize), task: item.task, subspace: lease.subspaceDigest ?? "",
-          principal: principal.name)
-      }
-    }
-    let outcomes = try await scheduler.run(rows, deadline: deadline, limitMilliseconds: limit)
-    var answers: [InferenceAnswer] = []
-    answers.reserveCapacity(items.count)
-    for (index, item) in items.enumerated() {
-      guard let lease = leases[LeaseKey(task: item.task, version: item.options.version)] else { continue }
-      answers.append(
-        InferenceAnswer(
-          task: item.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
-          subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [],
-          prediction: outcomes[index].prediction, tokens: encodings[index].ids.count,
-          truncated: encodings[index].isTruncated))
+    let answers = work.inputs.indices.map { index in
+      InferenceAnswer(
+        source: sources[work.lease(index)], prediction: outcome.predictions[index],
+        tokens: rows.batch[index].ids.count, truncated: rows.truncated[index])
     }
     return InferenceResult(
-      answers: answers,
-      queueMilliseconds: Double(outcomes.map(\.queueNanoseconds).max() ?? 0) / 1e6,
-      computeMilliseconds: Double(outcomes.map(\.computeNanoseconds).max() ?? 0) / 1e6)
+      answers: answers, queueMilliseconds: Double(outcome.queueNanoseconds) / 1e6,
+      computeMilliseconds: Double(outcome.computeNanoseconds) / 1e6)
+  }
+
+  /// The leases that the items need, each once, and each item's place among them.
+  private func leases(for items: [InferenceItem]) async throws(ServingError) -> ([Lease], [Int]) {
+    var leases: [Lease] = []
+    var leaseOf: [Int] = []
+    leaseOf.reserveCapacity(items.count)
+    var places: [LeaseKey: Int] = [:]
+    var last: LeaseKey?
+    for item in items {
+      let key = LeaseKey(task: item.task, version: item.options.version)
+      // Neighbours mostly ask for the same.
+      if key == last, let place = leaseOf.last {
+        leaseOf.append(place)
+        continue
+      }
+      last = key
+      if places[key] == nil {
+        places[key] = leases.count
+        leases.append(try await lease(key))
+      }
+      leaseOf.append(places[key] ?? 0)
+    }
+    return (leases, leaseOf)
   }
 
   private struct LeaseKey: Hashable {
@@ -64,8 +108,14 @@ extension Node {
     let version: Int?
   }
 
+  /// The look-up that a request makes, alone: the version that it would lease.
+  package func leasedVersion(of task: String) async throws(ServingError) -> Int? {
+    try await lease(LeaseKey(task: task, version: nil)).version
+  }
+
   /// What a row keeps until it is answered, whatever is published meanwhile.
   struct Lease: Sendable {
+    let task: String
     let adapter: ResidentAdapter?
     let subspace: ResidentSubspace?
     let version: Int?
@@ -75,7 +125,7 @@ extension Node {
   private func lease(_ key: LeaseKey) async throws(ServingError) -> Lease {
     if key.task == Self.baseTask {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
-      return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
+      return Lease(task: key.task, adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
     if let version = key.version {
       if let task = catalog.lookup(key.task), task.version == version { return try await lease(task) }
@@ -118,8 +168,10 @@ extension Node {
         throw ServingError(error)
       }
     }
+    stages.leased(task.name, task.version)
     return Lease(
-      adapter: adapter, subspace: subspace, version: task.version, subspaceDigest: task.subspace)
+      task: task.name, adapter: adapter, subspace: subspace, version: task.version,
+      subspaceDigest: task.subspace)
   }
 
   /// A version that is not the active one.
@@ -146,32 +198,39 @@ extension Node {
     }
   }
 
-  private func tokenise(_ items: [InferenceItem]) async throws(ServingError) -> [Encoding] {
-    let bytes = items.reduce(0) { $0 + $1.input.text.utf8.count + ($1.input.pair?.utf8.count ?? 0) }
-    let result: Result<[Encoding], ServingError>
-    let tokenizer = tokenizer
+  private struct TokenisedRows: Sendable {
+    var batch: [BatchRow] = []
+    var truncated: [Bool] = []
+  }
+
+  private func tokenise(_ work: Work) async throws(ServingError) -> TokenisedRows {
+    let bytes = work.inputs.reduce(0) { $0 + $1.text.utf8.count + ($1.pair?.utf8.count ?? 0) }
+    let encode = stages.encode
     let limit = checkpoint.textLimit
-    if bytes <= Self.inlineTextBytes {
-      result = Self.tokenise(items, tokenizer, limit)
-    } else {
-      result = await lanes.run(.inference) { _ in Self.tokenise(items, tokenizer, limit) }
-    }
-    return try result.get()
+    if bytes <= Self.inlineTextBytes { return try Self.tokenise(work, encode, limit).get() }
+    return try await lanes.run(.inference) { _ in Self.tokenise(work, encode, limit) }.get()
   }
 
   private static func tokenise(
-    _ items: [InferenceItem], _ tokenizer: Tokenizer, _ limit: Int
-  ) -> Result<[Encoding], ServingError> {
-    var encodings: [Encoding] = []
-    encodings.reserveCapacity(items.count)
-    for item in items {
-      let encoding = tokenizer.encode(item.input.text, pair: item.input.pair, limit: limit)
-      if encoding.isTruncated, item.options.truncate == .error {
+    _ work: Work, _ encode: (InferenceInput, Int) -> Encoding, _ limit: Int
+  ) -> Result<TokenisedRows, ServingError> {
+    var rows = TokenisedRows()
+    rows.batch.reserveCapacity(work.inputs.count)
+    rows.truncated.reserveCapacity(work.inputs.count)
+    for (index, input) in work.inputs.enumerated() {
+      let encoding = encode(input, limit)
+      let options = work.options(index)
+      if encoding.isTruncated, options.truncate == .error {
         return .failure(
-          .textTooLong(pointer: item.input.pointer, tokens: encoding.untruncatedCount, limit: limit))
+          .textTooLong(pointer: input.pointer, tokens: encoding.untruncatedCount, limit: limit))
       }
-      encodings.append(encoding)
+      let lease = work.leases[work.lease(index)]
+      rows.batch.append(
+        BatchRow(
+          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
+          normalize: options.normalize))
+      rows.truncated.append(encoding.isTruncated)
     }
-    return .success(encodings)
+    return .success(rows)
   }
 }

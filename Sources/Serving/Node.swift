@@ -20,6 +20,7 @@ public final class Node: ServingNode {
   let cache: AdapterCache
   let catalog = Catalog()
   let subspaces: SubspaceCache
+  let stages: InferenceStages
   let scheduler: InferenceScheduler
   let signals = JobSignals()
   let runner: JobRunner
@@ -34,6 +35,14 @@ public final class Node: ServingNode {
   /// - Throws: `.validation` naming the model's fault, `.storeUnavailable`, `.cancelled`; nothing is open then.
   public static func open(
     _ configuration: ServingConfiguration, log: Logger, isStopping: @Sendable () -> Bool = { false }
+  ) async throws(ServingError) -> Node {
+    try await open(configuration, log: log, isStopping: isStopping) { $0 }
+  }
+
+  /// - Parameter replacing: other stages for the real ones.
+  package static func open(
+    _ configuration: ServingConfiguration, log: Logger, isStopping: @Sendable () -> Bool = { false },
+    replacing: @Sendable (InferenceStages) -> InferenceStages
   ) async throws(ServingError) -> Node {
     let checkpoint: Checkpoint
     let encoder: Encoder
@@ -66,7 +75,7 @@ public final class Node: ServingNode {
     }
     let node = Node(
       configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
-      store: store, log: log)
+      store: store, log: log, replacing: replacing)
     log.info("store opened", metadata: ["seconds": "\(watch.lap())"])
     do throws(ServingError) {
       try await node.loadCatalog()
@@ -83,7 +92,7 @@ public final class Node: ServingNode {
 
   private init(
     configuration: ServingConfiguration, checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer,
-    store: Store, log: Logger
+    store: Store, log: Logger, replacing: (InferenceStages) -> InferenceStages
   ) {
     self.configuration = configuration
     self.checkpoint = checkpoint
@@ -95,9 +104,13 @@ public final class Node: ServingNode {
     cache = AdapterCache(limitBytes: configuration.cacheBytes)
     subspaces = SubspaceCache(store: store, sites: encoder.sites)
     let subspaces = subspaces
+    let executor = BatchExecutor(encoder: encoder, lanes: lanes)
+    stages = replacing(
+      InferenceStages(
+        encode: { tokenizer.encode($0.text, pair: $0.pair, limit: $1) },
+        compute: { executor.run($0, primary: subspaces.primary, done: $1) }))
     scheduler = InferenceScheduler(
-      executor: BatchExecutor(encoder: encoder, lanes: lanes), queueRows: configuration.queueRows,
-      batchTokens: configuration.batchTokens, primary: { subspaces.primary })
+      compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
     runner = JobRunner()
     let shape = encoder.configuration
     base = BaseSummary(

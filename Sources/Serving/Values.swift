@@ -54,18 +54,40 @@ public struct InferenceItem: Sendable {
   }
 }
 
+/// Who gave an answer: shared by all answers of a request's task.
+final class AnswerSource: Sendable {
+  let task: String
+  let kind: TaskKind
+  let version: Int?
+  let subspace: String?
+  let labels: [String]
+
+  init(task: String, kind: TaskKind, version: Int?, subspace: String?, labels: [String]) {
+    self.task = task
+    self.kind = kind
+    self.version = version
+    self.subspace = subspace
+    self.labels = labels
+  }
+}
+
 /// The answer to one input, and who gave it.
 public struct InferenceAnswer: Sendable {
-  public let task: String
-  public let kind: TaskKind
-  /// nil for the bare base.
-  public let version: Int?
-  public let subspace: String?
-  /// What the scores of the prediction stand for, in their order.
-  public let labels: [String]
+  let source: AnswerSource
   public let prediction: Prediction
   public let tokens: Int
   public let truncated: Bool
+
+  public var task: String { source.task }
+  public var kind: TaskKind { source.kind }
+  /// nil for the bare base.
+  public var version: Int? { source.version }
+  public var subspace: String? { source.subspace }
+  /// What the scores of the prediction stand for, in their order.
+  public var labels: [String] { source.labels }
+
+  /// Whether both were given by one version of one task.
+  public func isBySameSource(as other: InferenceAnswer) -> Bool { source === other.source }
 }
 
 /// The answers of one request in the order of its inputs.

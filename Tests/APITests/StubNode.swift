@@ -45,8 +45,9 @@ final class StubNode: ServingNode {
     let prediction =
       isVector ? Prediction.embedding([1, -0.5]) : .classification(scores: [0.25, 0.5, 0.25])
     return InferenceAnswer(
-      task: task, kind: isVector ? .embedding : .classification, version: isVector ? nil : 3,
-      subspace: isVector ? nil : "sha256:01", labels: isVector ? [] : ["a", "b", "c"],
+      source: AnswerSource(
+        task: task, kind: isVector ? .embedding : .classification, version: isVector ? nil : 3,
+        subspace: isVector ? nil : "sha256:01", labels: isVector ? [] : ["a", "b", "c"]),
       prediction: prediction, tokens: 5, truncated: false)
   }
 

@@ -21,7 +21,7 @@ struct SeededGenerator: RandomNumberGenerator {
     var generator = SeededGenerator(state: seed)
     let limit = 200
     let budget = 64
-    var queue = RequestQueue<Int>(limitRows: limit)
+    var queue = RequestQueue(limitRows: limit)
     var waitingSince: [Int: Int] = [:]
     var item = 0
     let lanes = 8
@@ -39,9 +39,9 @@ struct SeededGenerator: RandomNumberGenerator {
         waitingSince[-1 - batch] = batch
       }
       let plan = queue.plan(budgetTokens: budget)
-      #expect(plan.tokens <= budget || plan.rows.count == 1, "seed \(seed)")
+      #expect(plan.tokens <= budget || plan.count == 1, "seed \(seed)")
       queue.commit(plan)
-      for row in plan.rows { waitingSince[row.item] = nil }
+      for item in plan.parts.items { waitingSince[item] = nil }
       for since in waitingSince.values {
         #expect(batch - since <= lanes + 1, "seed \(seed): waits since batch \(since), now \(batch)")
       }
@@ -51,8 +51,8 @@ struct SeededGenerator: RandomNumberGenerator {
   /// The queue against a plain list: nothing lost, nothing twice, counts right, order within a lane kept.
   @Test(arguments: UInt64(1)...40) func randomCallsLoseNothing(seed: UInt64) throws {
     var generator = SeededGenerator(state: seed)
-    var queue = RequestQueue<Int>(limitRows: 60, limitBulkRows: 30)
-    var model: [QueuedRow<Int>] = []
+    var queue = RequestQueue(limitRows: 60, limitBulkRows: 30)
+    var model: [QueuedRows] = []
     var item = 0
     for step in 0..<400 {
       switch Int.random(in: 0..<10, using: &generator) {
@@ -72,26 +72,24 @@ struct SeededGenerator: RandomNumberGenerator {
         let budget = Int.random(in: 1...60, using: &generator)
         let plan = queue.plan(budgetTokens: budget, budgetRows: Int.random(in: 1...20, using: &generator))
         queue.commit(plan)
-        #expect(model.isEmpty == plan.rows.isEmpty, "seed \(seed) step \(step)")
-        #expect(plan.tokens <= budget || plan.rows.count == 1, "seed \(seed) step \(step)")
-        for group in plan.groups {
-          for lane in Dictionary(grouping: plan.rows[group.rows], by: { "\($0.principal) \($0.rowClass)" })
-            .values
-          {
-            #expect(lane.map(\.item) == lane.map(\.item).sorted(), "seed \(seed) step \(step)")
-          }
+        #expect(model.isEmpty == plan.parts.isEmpty, "seed \(seed) step \(step)")
+        #expect(plan.tokens <= budget || plan.count == 1, "seed \(seed) step \(step)")
+        for lane in Dictionary(
+          grouping: plan.parts, by: { "\($0.subspace) \($0.task) \($0.principal) \($0.rowClass)" }
+        ).values {
+          #expect(lane.items == lane.items.sorted(), "seed \(seed) step \(step)")
         }
-        let gone = Set(plan.rows.map(\.item))
-        #expect(gone.count == plan.rows.count, "seed \(seed) step \(step)")
-        model.removeAll { gone.contains($0.item) }
+        let gone = Set(plan.parts.items)
+        #expect(gone.count == plan.count, "seed \(seed) step \(step)")
+        model.removeAll { gone.contains($0.rows[0].place) }
       case 8:
         let request = UInt64(Int.random(in: 0...step, using: &generator))
-        let gone = queue.cancel(request: request).map(\.item)
-        #expect(gone == model.filter { $0.request == request }.map(\.item), "seed \(seed) step \(step)")
+        let gone = queue.cancel(request: request).items
+        #expect(gone == model.filter { $0.request == request }.items, "seed \(seed) step \(step)")
         model.removeAll { $0.request == request }
       default:
-        let gone = Set(queue.expire(now: Int64(step)).map(\.item))
-        #expect(gone == Set(model.filter { $0.deadline <= step }.map(\.item)), "seed \(seed) step \(step)")
+        let gone = Set(queue.expire(now: Int64(step)).items)
+        #expect(gone == Set(model.filter { $0.deadline <= step }.items), "seed \(seed) step \(step)")
         model.removeAll { $0.deadline <= step }
       }
       #expect(

@@ -30,19 +30,25 @@ import Training
 
   @Test func nothingWaitsForASchedulerThatHasEnded() async throws {
     try await withNode { node in
+      let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)
       let scheduler = InferenceScheduler(
-        executor: BatchExecutor(encoder: node.encoder, lanes: node.lanes), queueRows: 8, batchTokens: 64,
-        primary: { nil })
-      let row = InferenceScheduler.Row(
-        batchRow: BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true),
-        task: "base", subspace: "", principal: "p")
-      let found1 = try await scheduler.run([], deadline: .max, limitMilliseconds: 1).isEmpty
-      #expect(found1)
+        compute: { executor.run($0, primary: nil, done: $1) }, queueRows: 8, batchTokens: 64)
+      let row = BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true)
+      @Sendable func ask(_ rows: [BatchRow]) async throws -> Int {
+        try await scheduler.run(
+          rows, parts: [.init(task: "base", subspace: "", places: Array(rows.indices))], principal: "p",
+          deadline: .max, limitMilliseconds: 1
+        ).predictions.count
+      }
+      let none = try await ask([])
+      #expect(none == 0)
+      let one = try await ask([row])
+      #expect(one == 1)
       let serving = Task { await scheduler.serve() }
       serving.cancel()
       await serving.value
       await #expect {
-        _ = try await scheduler.run([row], deadline: .max, limitMilliseconds: 1)
+        _ = try await ask([row])
       } throws: { error in
         guard case .draining = error as? ServingError else { return false }
         return true

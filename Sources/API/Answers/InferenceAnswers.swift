@@ -9,7 +9,9 @@ enum InferenceAnswers {
     _ result: InferenceResult, task: String, topK: Int?, encoding: EmbeddingEncoding
   ) -> [UInt8] {
     let first = result.answers.first
-    return JSONWriter.object { writer in
+    let scores = min(topK ?? .max, first?.labels.count ?? 0)
+    var writer = JSONWriter(reserving: min(512 + result.answers.count * 48 * (scores + 1), 1 << 20))
+    writer.object { writer in
       writer.member("task", task)
       writer.member("version", first?.version)
       writer.member("subspace", first?.subspace)
@@ -20,10 +22,12 @@ enum InferenceAnswers {
         writer.array(result.answers) { embedding(&$0, $1, encoding) }
       } else {
         writer.name("predictions")
-        writer.array(result.answers) { prediction(&$0, $1, topK) }
+        var predictions = PredictionWriter()
+        writer.array(result.answers) { predictions.write($1, topK, to: &$0) }
       }
       closing(&writer, result)
     }
+    return writer.bytes
   }
 
   /// `POST /infer`.
@@ -32,6 +36,7 @@ enum InferenceAnswers {
   ) -> [UInt8] {
     JSONWriter.object { writer in
       writer.name("results")
+      var predictions = PredictionWriter()
       writer.array(zip(result.answers, items)) { writer, pair in
         let (answer, item) = pair
         writer.object {
@@ -44,7 +49,7 @@ enum InferenceAnswers {
             embedding(&$0, answer, encoding)
           } else {
             $0.name("prediction")
-            prediction(&$0, answer, item.options.topK)
+            predictions.write(answer, item.options.topK, to: &$0)
           }
         }
       }
@@ -82,43 +87,6 @@ enum InferenceAnswers {
     }
   }
 
-  private static func prediction(_ writer: inout JSONWriter, _ answer: InferenceAnswer, _ topK: Int?) {
-    writer.object { writer in
-      switch answer.prediction {
-      case .classification(let scores):
-        let order = best(scores, topK)
-        if let first = order.first {
-          writer.member("label", answer.labels[first])
-          writer.member("score", scores[first])
-        }
-        self.scores(&writer, answer.labels, scores, order)
-      case .multilabel(let scores, let chosen):
-        writer.member("labels", chosen.map { answer.labels[$0] })
-        self.scores(&writer, answer.labels, scores, best(scores, topK))
-      case .regression(let value): writer.member("value", value)
-      case .embedding: break
-      }
-    }
-  }
-
-  private static func scores(
-    _ writer: inout JSONWriter, _ labels: [String], _ scores: [Float], _ order: [Int]
-  ) {
-    writer.name("scores")
-    writer.array(order) { writer, index in
-      writer.object {
-        $0.member("label", labels[index])
-        $0.member("score", scores[index])
-      }
-    }
-  }
-
-  /// Indices by falling score, the first label among equals.
-  static func best(_ scores: [Float], _ count: Int?) -> [Int] {
-    let order = scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }
-    return count.map { Array(order.prefix($0)) } ?? order
-  }
-
   private static func closing(_ writer: inout JSONWriter, _ result: InferenceResult) {
     writer.name("usage")
     writer.object {
@@ -134,4 +102,64 @@ enum InferenceAnswers {
   }
 
   private static func rounded(_ milliseconds: Double) -> Double { (milliseconds * 1_000).rounded() / 1_000 }
+}
+
+/// Writes predictions one after the other; what they share (the labels as JSON) is made once.
+struct PredictionWriter {
+  private var last: InferenceAnswer?
+  /// By label: `{"label":"…","score":`
+  private var starts: [[UInt8]] = []
+  private var order: [Int] = []
+
+  mutating func write(_ answer: InferenceAnswer, _ topK: Int?, to writer: inout JSONWriter) {
+    switch answer.prediction {
+    case .classification(let scores):
+      prepare(answer)
+      sort(scores, topK)
+      guard let first = order.first else { return writer.object { list(scores, to: &$0) } }
+      writer.begin(starts[first])
+      writer.value(scores[first])
+      list(scores, to: &writer)
+      writer.end()
+    case .multilabel(let scores, let chosen):
+      prepare(answer)
+      sort(scores, topK)
+      writer.object { writer in
+        writer.member("labels", chosen.map { answer.labels[$0] })
+        list(scores, to: &writer)
+      }
+    case .regression(let value): writer.object { $0.member("value", value) }
+    case .embedding: writer.object { _ in }
+    }
+  }
+
+  private mutating func prepare(_ answer: InferenceAnswer) {
+    if let last, last.isBySameSource(as: answer) { return }
+    last = answer
+    starts = answer.labels.map { label in
+      var writer = JSONWriter()
+      writer.object {
+        $0.member("label", label)
+        $0.name("score")
+      }
+      return Array(writer.bytes.dropLast())
+    }
+  }
+
+  /// Indices by falling score, the first label among equals.
+  private mutating func sort(_ scores: [Float], _ count: Int?) {
+    order.removeAll(keepingCapacity: true)
+    order.append(contentsOf: scores.indices)
+    order.sort { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+    if let count, count < order.count { order.removeLast(order.count - count) }
+  }
+
+  private func list(_ scores: [Float], to writer: inout JSONWriter) {
+    writer.name("scores")
+    writer.array(order) { writer, index in
+      writer.begin(starts[index])
+      writer.value(scores[index])
+      writer.end()
+    }
+  }
 }

@@ -39,7 +39,12 @@ struct InferenceBody: Sendable {
         "/inputs", "has \(elements.count) elements", allowed: ObjectDecoder.text(Limits.inputs))
       return []
     }
-    return elements.enumerated().compactMap { input($1, pointer: "/inputs/\($0)", body.errors) }
+    var inputs: [InferenceInput] = []
+    inputs.reserveCapacity(elements.count)
+    for (index, element) in elements.enumerated() {
+      if let input = input(element, pointer: "/inputs/" + String(index), body.errors) { inputs.append(input) }
+    }
+    return inputs
   }
 
   /// A text, or `{"text", "text_pair"}`.

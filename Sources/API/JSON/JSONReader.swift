@@ -182,18 +182,21 @@ extension JSONReader {
   private mutating func string() throws(JSONError) -> String {
     index += 1
     let start = index
-    while index < bytes.count {
-      let byte = bytes[index]
-      if byte == UInt8(ascii: "\"") {
-        let text = try text(bytes[start..<index], at: start)
-        index += 1
-        return text
-      }
-      if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
-      if byte < 0x20 { throw .malformed(.control, offset: index) }
+    index = bytes[start...].firstIndex(where: Self.isSpecial) ?? bytes.count
+    guard index < bytes.count else { throw .malformed(.end, offset: index) }
+    switch bytes[index] {
+    case UInt8(ascii: "\\"): return try escapedString(from: start)
+    case UInt8(ascii: "\""):
+      let text = try text(bytes[start..<index], at: start)
       index += 1
+      return text
+    default: throw .malformed(.control, offset: index)
     }
-    throw .malformed(.end, offset: index)
+  }
+
+  /// Ends a run of plain bytes in a string.
+  private static func isSpecial(_ byte: UInt8) -> Bool {
+    byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
   }
 
   private func text(_ slice: ArraySlice<UInt8>, at start: Int) throws(JSONError) -> String {

@@ -62,10 +62,24 @@ public struct JSONWriter {
   /// Text that is JSON already.
   public mutating func raw(_ json: String) { word(json) }
 
+  /// The start of an object as JSON that is made already, ending where a value goes; `end` closes it.
+  public mutating func begin(_ json: [UInt8]) {
+    separate()
+    bytes.append(contentsOf: json)
+    needsComma = false
+  }
+
+  public mutating func end() { close(UInt8(ascii: "}")) }
+
   private mutating func word(_ text: String) {
     separate()
-    bytes.append(contentsOf: text.utf8)
+    append(text)
     needsComma = true
+  }
+
+  private mutating func append(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes.append(contentsOf: $0) }
   }
 
   private mutating func open(_ byte: UInt8) {
@@ -85,7 +99,19 @@ public struct JSONWriter {
 
   private mutating func quote(_ text: String) {
     bytes.append(UInt8(ascii: "\""))
-    for byte in text.utf8 {
+    var text = text
+    text.withUTF8 { utf8 in
+      if utf8.contains(where: Self.isEscaped) { escape(utf8) } else { bytes.append(contentsOf: utf8) }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  private static func isEscaped(_ byte: UInt8) -> Bool {
+    byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
+  }
+
+  private mutating func escape(_ text: UnsafeBufferPointer<UInt8>) {
+    for byte in text {
       switch byte {
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
         bytes.append(UInt8(ascii: "\\"))
@@ -99,7 +125,6 @@ public struct JSONWriter {
       default: bytes.append(byte)
       }
     }
-    bytes.append(UInt8(ascii: "\""))
   }
 }
 

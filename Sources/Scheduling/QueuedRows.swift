@@ -9,9 +9,21 @@ public enum RowClass: Int, Sendable, CaseIterable {
   var cost: Int { self == .interactive ? 1 : 8 }
 }
 
-/// One row that waits for a batch.
-public struct QueuedRow<Item: Sendable>: Sendable {
-  /// The request that it belongs to; all rows of a request are cancelled together.
+/// Rows of one request and task that wait together. They leave in their order, as many at a time as a batch has room
+/// for. The queue knows a row as its place in its request; what stands there is the caller's.
+public struct QueuedRows: Sendable {
+  public struct Row: Sendable, Equatable {
+    /// The row's place in its request.
+    public let place: Int
+    public let tokens: Int
+
+    public init(place: Int, tokens: Int) {
+      self.place = place
+      self.tokens = tokens
+    }
+  }
+
+  /// All rows of a request are cancelled together.
   public let request: UInt64
   /// Sort key: rows of one subspace are neighbours in a batch, and within it rows of one task.
   public let subspace: String
@@ -19,24 +31,20 @@ public struct QueuedRow<Item: Sendable>: Sendable {
   /// Who asked: shares are equal between principals, and within one between its tasks.
   public let principal: String
   public let rowClass: RowClass
-  public let tokens: Int
   /// Nanoseconds on the caller's clock.
-  public let arrived: Int64
   public let deadline: Int64
-  public let item: Item
+  public var rows: ArraySlice<Row>
 
   public init(
     request: UInt64, subspace: String, task: String, principal: String = "",
-    rowClass: RowClass = .interactive, tokens: Int, arrived: Int64, deadline: Int64, item: Item
+    rowClass: RowClass = .interactive, deadline: Int64, rows: [Row]
   ) {
     self.request = request
     self.subspace = subspace
     self.task = task
     self.principal = principal
     self.rowClass = rowClass
-    self.tokens = tokens
-    self.arrived = arrived
     self.deadline = deadline
-    self.item = item
+    self.rows = rows[...]
   }
 }

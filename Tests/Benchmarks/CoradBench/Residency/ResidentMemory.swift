@@ -1,0 +1,29 @@
+import Foundation
+import Glibc
+
+/// What the kernel says of this process's memory, after the allocator gave back what it could.
+struct ResidentMemory: Codable {
+  /// All resident pages, those of mapped files included.
+  let resident: Int
+  /// Pages that are the process's own: no file stands behind them, so the kernel cannot drop them.
+  let anonymous: Int
+
+  static func now() throws -> ResidentMemory {
+    trim()
+    let text = try String(contentsOfFile: "/proc/self/smaps_rollup", encoding: .utf8)
+    func bytes(_ name: String) throws -> Int {
+      let line = text.split(separator: "\n").first { $0.hasPrefix(name + ":") }
+      guard let kilobytes = line?.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {
+        throw BenchError("smaps_rollup has no \(name)")
+      }
+      return kilobytes << 10
+    }
+    return ResidentMemory(resident: try bytes("Rss"), anonymous: try bytes("Anonymous"))
+  }
+
+  /// malloc_trim(3), which no module map of glibc has.
+  private static func trim() {
+    guard let symbol = dlsym(nil, "malloc_trim") else { return }
+    _ = unsafeBitCast(symbol, to: (@convention(c) (Int) -> Int32).self)(0)
+  }
+}
