@@ -34,7 +34,7 @@ import Testing
       let daemon = try LiveDaemon(store: file.path, folder: folder.path, arguments: CrashWorkbench.arguments)
       starts.append(try await daemon.listening())
       try await ledger.check(daemon, round: round)
-      let delay = 10 + random.below(1_500)
+      let delay = 10 + random.below(2_500)
       let load = Load(daemon, ledger, seed: random.next())
       try await withThrowingTaskGroup(of: Void.self) { group in
         for work in load.workers { group.addTask { try await blocking(work) } }
@@ -406,7 +406,7 @@ final class Load: Sendable {
     }
     ledger.write { $0.pending = nil }
     if isPaused, let long { _ = try session.send(.post, "/jobs/\(long)/resume") }
-    Thread.sleep(forTimeInterval: Double(random.below(300)) / 1_000)
+    Thread.sleep(forTimeInterval: Double(random.below(1_000)) / 1_000)
   }
 
   /// Keeps a long job going.

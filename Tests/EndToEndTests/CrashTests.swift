@@ -16,7 +16,7 @@ import Testing
     var testDescription: String { "\(point):\(number)" }
 
     static let all = [
-      ("publish", 1), ("checkpoint", 2), ("event", 4), ("transition", 2), ("dataset", 1), ("job", 2),
+      ("publish", 1), ("checkpoint", 2), ("event", 3), ("transition", 2), ("dataset", 1), ("job", 2),
       ("activate", 1),
     ].flatMap { commit, number in
       [false, true].map { Fault(commit: commit, number: number, isAfter: $0) }

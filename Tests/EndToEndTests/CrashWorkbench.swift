@@ -8,7 +8,7 @@ import Testing
 /// What crash tests train and read: bodies of requests, and the store's file seen from outside.
 enum CrashWorkbench {
   /// Optimiser steps between two checkpoints of every daemon here.
-  static let checkpointSteps = 20
+  static let checkpointSteps = 8
   static let arguments = ["--checkpoint-steps", "\(checkpointSteps)"]
   /// Jobs whose end is compared with an uninterrupted run's, by method.
   static let methods = ["cora", "lora"]
@@ -24,10 +24,10 @@ enum CrashWorkbench {
     }.joined(separator: ",")
   }
 
-  /// A job of about 300 steps, always the same but for its task.
+  /// A job of 80 steps, always the same but for its task.
   static func long(_ task: String, method: String) -> String {
     """
-    {"task":"\(task)","method":"\(method)","rank":4,"epochs":40,"batch_size":8,"validation":0.1,"seed":7,
+    {"task":"\(task)","method":"\(method)","rank":4,"epochs":10,"batch_size":8,"validation":0.1,"seed":7,
      "data":{"examples":[\(rows(64))]}}
     """
   }
