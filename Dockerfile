@@ -4,14 +4,15 @@ FROM swift:6.3-bookworm AS build
 WORKDIR /src
 # First, so that a change of the sources does not install them again.
 COPY Deploy/scripts/install-dependencies.sh Deploy/scripts/
-RUN Deploy/scripts/install-dependencies.sh
+RUN Deploy/scripts/install-dependencies.sh --static
 COPY . .
 RUN Deploy/scripts/build.sh --static-swift-stdlib /opt/corad
 RUN mkdir /var/lib/corad
 
 FROM debian:bookworm-slim
 RUN apt-get -qq update \
- && apt-get -qq -y install --no-install-recommends ca-certificates libopenblas0-pthread libsqlite3-0 libssl3 \
+ && apt-get -qq -y install --no-install-recommends ca-certificates libcurl4 libopenblas0-pthread \
+    libsqlite3-0 libssl3 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/corad /opt/corad
 COPY Deploy/config/corad.json /etc/corad/corad.json

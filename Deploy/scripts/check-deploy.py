@@ -28,6 +28,11 @@ def run(words, **options):
     return done.stdout
 
 
+def build(*words):
+    """A build writes what it does as it does it."""
+    require(subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL).returncode == 0, f"{words[0]} failed")
+
+
 def instructions(path):
     """The Dockerfile's instructions, stage by stage: [[(word, rest), ...], ...]."""
     text = re.sub(r"(?m)^\s*#.*\n", "", path.read_text()).replace("\\\n", " ")
@@ -51,9 +56,10 @@ def one(stage, word):
 def check_build(stage, place, scratch):
     """Every RUN of the first stage, with /opt/corad and /var/lib/corad under `place`."""
     known = {
-        "Deploy/scripts/install-dependencies.sh": lambda: run([ROOT / "Deploy/scripts/install-dependencies.sh"]),
-        "Deploy/scripts/build.sh --static-swift-stdlib /opt/corad": lambda: run(
-            [ROOT / "Deploy/scripts/build.sh", "--static-swift-stdlib", "--scratch-path", scratch, place / "opt/corad"]),
+        "Deploy/scripts/install-dependencies.sh --static": lambda: run(
+            [ROOT / "Deploy/scripts/install-dependencies.sh", "--static"]),
+        "Deploy/scripts/build.sh --static-swift-stdlib /opt/corad": lambda: build(
+            ROOT / "Deploy/scripts/build.sh", "--static-swift-stdlib", "--scratch-path", scratch, place / "opt/corad"),
         "mkdir /var/lib/corad": lambda: (place / "var/lib/corad").mkdir(parents=True),
     }
     for word, rest in stage:

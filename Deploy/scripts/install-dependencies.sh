@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the build takes from the system; with --python also what the quick start takes, with --test what the
-# tests take. Does nothing where all is there.
-#   install-dependencies.sh [--python | --test]
+# Installs what the build takes from the system; with --static also what build.sh --static-swift-stdlib takes, with
+# --python what the quick start takes, with --test what the tests take. Does nothing where all is there.
+#   install-dependencies.sh [--static | --python | --test]
 set -euo pipefail
 if ! command -v swift >/dev/null; then
   echo "install-dependencies: no swift in PATH; install Swift 6.3 or newer from https://www.swift.org/install" >&2
@@ -9,8 +9,12 @@ if ! command -v swift >/dev/null; then
 fi
 packages=(libopenblas-dev libsqlite3-dev libssl-dev pkg-config unzip)
 case ${1:-} in
+  # The static FoundationNetworking leaves libcurl to the linker.
+  --static) packages+=(libcurl4-openssl-dev) ;;
   --python) packages+=(python3 python3-pip) ;;
-  --test) packages+=(python3 python3-pip python3-venv nginx-light openssl curl procps) ;;
+  --test) packages+=(python3 python3-pip python3-venv libcurl4-openssl-dev nginx-light openssl curl procps) ;;
+  "") ;;
+  *) echo "install-dependencies: unknown option $1" >&2; exit 2 ;;
 esac
 missing=()
 for package in "${packages[@]}"; do

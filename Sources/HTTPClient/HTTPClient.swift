@@ -32,7 +32,8 @@ public final class HTTPClient {
   /// - Parameters:
   ///   - url: `http://host[:port][/base]`, `https://…` or `unix:/path`.
   ///   - fields: sent with every request, a bearer key for one.
-  ///   - timeout: for a whole request, connecting included; for a stream, between two events.
+  ///   - timeout: for a whole request, connecting included; for an upload, for each piece and for the answer; for a
+  ///     stream, between two events.
   /// - Throws: `.invalidURL`. Nothing is connected yet.
   public init(
     url: String, trust: ClientTrust = .system, timeout: Duration = .seconds(30),
@@ -75,19 +76,20 @@ public final class HTTPClient {
   public func upload(
     _ method: HTTPMethod, _ path: String, fields: [(String, String)] = [], next: () -> [UInt8]?
   ) throws(ClientError) -> ClientResponse {
-    let deadline = Deadline(after: timeout)
-    let connection = try ClientConnection(endpoint, trust: trust, deadline: deadline)
+    let connection = try ClientConnection(endpoint, trust: trust, deadline: Deadline(after: timeout))
     let head = encode(method, path, fields + [("Transfer-Encoding", "chunked")], nil)
-    try connection.send(head[...], deadline: deadline)
+    try connection.send(head[...], deadline: Deadline(after: timeout))
     do throws(ClientError) {
-      while let piece = next() { try connection.send(ResponseEncoder.chunk(piece)[...], deadline: deadline) }
-      try connection.send(ResponseEncoder.lastChunk[...], deadline: deadline)
+      while let piece = next() {
+        try connection.send(ResponseEncoder.chunk(piece)[...], deadline: Deadline(after: timeout))
+      }
+      try connection.send(ResponseEncoder.lastChunk[...], deadline: Deadline(after: timeout))
     } catch {
       // A refusal may stand before the end of the body: it is worth more than the broken pipe.
-      if let early = try? exchange(method, [], on: connection, deadline) { return early }
+      if let early = try? exchange(method, [], on: connection, Deadline(after: timeout)) { return early }
       throw error
     }
-    return try exchange(method, [], on: connection, deadline)
+    return try exchange(method, [], on: connection, Deadline(after: timeout))
   }
 
   /// Reads an event stream until it ends or `onEvent` returns false.

@@ -54,6 +54,8 @@ import Testing
     let rolled = try await corad(["adapters", "rollback", "animals", "--json"])
     #expect(rolled.json["active_version"].int == 2, "\(rolled.output)\(rolled.errors)")
     #expect(try await corad(["adapters", "delete", "animals", "--version", "1"]).status == 0)
+    let kept = try await corad(["adapters", "show", "animals", "--json"])
+    #expect(kept.json["versions"].items.map { $0["version"].int } == [2], "\(kept.output)")
     #expect(try await corad(["adapters", "delete", "animals"]).status == 0)
     let gone = try await corad(["infer", "animals", "the cat sleeps"])
     #expect(gone.status == 4 && gone.output.isEmpty && gone.errors.contains("task-not-found"))

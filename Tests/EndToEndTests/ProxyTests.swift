@@ -179,6 +179,29 @@ import Testing
   }
 
   @Test(arguments: [Route.nginx, .nginxToUnix])
+  func clientThatGoesAwayInTheMiddleOfAnUploadLeavesNothing(route: Route) async throws {
+    let stand = try await Self.stand(route)
+    do {
+      let client = try #require(RawConnection(stand.url))
+      client.say(
+        "POST /datasets?name=half&kind=classification HTTP/1.1\r\nHost: a\r\n"
+          + "Content-Type: application/x-ndjson\r\nContent-Length: 90000000\r\n\r\n")
+      for start in stride(from: 0, to: 3_000, by: 100) {
+        client.say(String(decoding: Rows.lines(start..<start + 100, size: 1_000), as: UTF8.self))
+      }
+      #expect(
+        try await eventually { try await stand.figure("corad_http_received_bytes_total") > 2_000_000 })
+      #expect(try await stand.figure("corad_http_abandoned_requests_total") == 0)
+    }
+    #expect(try await eventually { try await stand.figure("corad_http_abandoned_requests_total") == 1 })
+    #expect(try await stand.send(.get, "/datasets").json["items"].items.isEmpty)
+    #expect(await stand.daemon.terminate() == .exit(0))
+    let store = stand.folder.path + "/store.sqlite"
+    let healthy = try await blocking { try Command.corad(["doctor", "--store", store]) }
+    #expect(healthy.status == 0, "\(healthy.output)")
+  }
+
+  @Test(arguments: [Route.nginx, .nginxToUnix])
   func refusalsOfTheDaemonPassTheProxy(route: Route) async throws {
     let stand = try await Self.stand(route, arguments: ["--body-bytes", "100000", "--log-level", "debug"])
     let large = try await blocking {

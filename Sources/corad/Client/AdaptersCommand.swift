@@ -52,7 +52,7 @@ struct AdaptersCommand: ParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "A task with its versions.")
-    @Argument var task: String
+    @Argument(help: "Name of the task.") var task: String
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -63,8 +63,8 @@ struct AdaptersCommand: ParsableCommand {
 
   struct Activate: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Moves a task to one of its versions.")
-    @Argument var task: String
-    @Argument var version: Int
+    @Argument(help: "Name of the task.") var task: String
+    @Argument(help: "Number of the version.") var version: Int
     @Option(help: "Only where this version is active now.") var expected: Int?
     @OptionGroup var client: ClientOptions
 
@@ -78,7 +78,7 @@ struct AdaptersCommand: ParsableCommand {
 
   struct Rollback: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Moves a task back to its version before.")
-    @Argument var task: String
+    @Argument(help: "Name of the task.") var task: String
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -89,7 +89,7 @@ struct AdaptersCommand: ParsableCommand {
 
   struct Delete: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Deletes a task, or one version of it.")
-    @Argument var task: String
+    @Argument(help: "Name of the task.") var task: String
     @Option(help: "Delete this version alone.") var version: Int?
     @OptionGroup var client: ClientOptions
 

@@ -119,8 +119,8 @@ struct Daemon {
       Terminal.complain("corad: " + problem(status, body))
       return status < 500 ? Exit.refused : Exit.failed
     case .unresolvedHost(let host): Terminal.complain("corad: no address for \(host)")
-    case .unreachable(let place, let code):
-      Terminal.complain("corad: nobody answers at \(place): \(String(cString: strerror(code)))")
+    case .unreachable(_, let code):
+      Terminal.complain("corad: nobody answers at \(address): \(String(cString: strerror(code)))")
     case .timeout: Terminal.complain("corad: no answer in time from \(address)")
     case .connectionLost: Terminal.complain("corad: the connection to \(address) was lost")
     case .tls(let reason): Terminal.complain("corad: TLS with \(address): \(reason)")

@@ -11,7 +11,7 @@ struct JobsCommand: ParsableCommand {
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All jobs.")
     @Option(help: "queued, running, paused, succeeded, failed or cancelled.") var state: String?
-    @Option var task: String?
+    @Option(help: "Jobs of this task alone.") var task: String?
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -38,7 +38,7 @@ struct JobsCommand: ParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "A job as it stands.")
-    @Argument var job: String
+    @Argument(help: "Id of the job.") var job: String
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -49,7 +49,7 @@ struct JobsCommand: ParsableCommand {
 
   struct Watch: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Follows a job to its end.")
-    @Argument var job: String
+    @Argument(help: "Id of the job.") var job: String
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -59,21 +59,21 @@ struct JobsCommand: ParsableCommand {
 
   struct Cancel: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Ends a job without a version.")
-    @Argument var job: String
+    @Argument(help: "Id of the job.") var job: String
     @OptionGroup var client: ClientOptions
     func run() throws { try JobsCommand.move(job, "cancel", client) }
   }
 
   struct Pause: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Checkpoints a job and lets it rest.")
-    @Argument var job: String
+    @Argument(help: "Id of the job.") var job: String
     @OptionGroup var client: ClientOptions
     func run() throws { try JobsCommand.move(job, "pause", client) }
   }
 
   struct Resume: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Queues a paused job again.")
-    @Argument var job: String
+    @Argument(help: "Id of the job.") var job: String
     @OptionGroup var client: ClientOptions
     func run() throws { try JobsCommand.move(job, "resume", client) }
   }

@@ -54,15 +54,15 @@ struct SubspaceCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Starts the job that makes a subspace.")
-    @Argument var name: String
+    @Argument(help: "Name of the subspace.") var name: String
     @Option(help: "weights, deltas, adapters or random.") var source = "weights"
     @Option(name: .customLong("checkpoint"), help: "A checkpoint by its name in the daemon; repeatable.")
     var checkpoints: [String] = []
     @Option(name: .customLong("from"), help: "TASK@VERSION; repeatable.") var versions: [String] = []
     @Option(help: "site, layer_qkv or global.") var scope: String?
-    @Option var rank: Int?
-    @Option var seed: Int?
-    @Flag var center = false
+    @Option(help: "Columns of B at each site.") var rank: Int?
+    @Option(help: "Of the source random.") var seed: Int?
+    @Flag(help: "Take the mean off before the factorisation.") var center = false
     @Flag(name: .customLong("default"), help: "New versions use it from now on.") var makeDefault = false
     @Flag(help: "Follow the job to its end.") var wait = false
     @OptionGroup var client: ClientOptions

@@ -13,27 +13,27 @@ struct TrainCommand: ParsableCommand {
   @Option(
     help: "classification, multilabel, regression or embedding; told from the first row where it can be.")
   var kind: String?
-  @Option var method: String?
-  @Option var subspace: String?
-  @Option var rank: Int?
-  @Option var alpha: Double?
+  @Option(help: "cora (shared B, the task's A is trained), cora-init (both are) or lora.") var method: String?
+  @Option(help: "Id, name or digest of the shared B; default where it is not given.") var subspace: String?
+  @Option(help: "Columns of B that the task uses (8).") var rank: Int?
+  @Option(help: "The update is scaled by alpha/rank (16).") var alpha: Double?
   @Option(help: "Comma-separated: query,key,value,attention.output,intermediate,output.") var sites: String?
-  @Option var epochs: Int?
-  @Option var batchSize: Int?
-  @Option var learningRate: Double?
-  @Option var headLearningRate: Double?
-  @Option var basisLearningRate: Double?
-  @Option var schedule: String?
-  @Option var warmup: Double?
-  @Option var weightDecay: Double?
-  @Option var clipNorm: Double?
-  @Option var dropout: Double?
-  @Option var maxLength: Int?
-  @Option(help: "Share of the rows kept for validation.") var validation: Double?
-  @Option var seed: Int?
-  @Option var pooling: String?
-  @Option var headDense: String?
-  @Option var temperature: Double?
+  @Option(help: "Times that each row is seen (3).") var epochs: Int?
+  @Option(help: "Rows of an optimiser step (32).") var batchSize: Int?
+  @Option(help: "Largest rate of A.") var learningRate: Double?
+  @Option(help: "Largest rate of the head.") var headLearningRate: Double?
+  @Option(help: "Largest rate of B, where the method trains it.") var basisLearningRate: Double?
+  @Option(help: "How the rate moves after warm-up: linear, cosine or constant.") var schedule: String?
+  @Option(help: "Share of the steps until the rate is at its largest (0.06).") var warmup: Double?
+  @Option(help: "Decoupled weight decay (0).") var weightDecay: Double?
+  @Option(help: "Bound on the gradient's norm (1); 0 for none.") var clipNorm: Double?
+  @Option(help: "Share of the hidden values that a step leaves out.") var dropout: Double?
+  @Option(help: "Tokens of a text (128); the rest is cut off.") var maxLength: Int?
+  @Option(help: "Share of the rows kept for validation (0.1).") var validation: Double?
+  @Option(help: "The same seed, rows and settings give the same version.") var seed: Int?
+  @Option(help: "mean or cls.") var pooling: String?
+  @Option(help: "Dense layer of the head: none, pooler (from the base) or fresh.") var headDense: String?
+  @Option(help: "Similarities of embeddings are divided by it (0.05).") var temperature: Double?
   @Option(help: "always, if_better or never.") var activate: String?
   @Option(help: "TASK@VERSION to start from.") var from: String?
   @Option(help: "The same key makes the same job once.") var idempotencyKey: String?

@@ -29,16 +29,22 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Rows that may wait.") var queueRows: Int?
   @Option(help: "Jobs that may wait.") var queueJobs: Int?
   @Option(help: "Tokens of a batch.") var batchTokens: Int?
-  @Option(name: .customLong("request-timeout-ms")) var requestTimeout: Int?
-  @Option(name: .customLong("drain-timeout-ms")) var drainTimeout: Int?
+  @Option(name: .customLong("request-timeout-ms"), help: "The longest that a request may take.")
+  var requestTimeout: Int?
+  @Option(name: .customLong("drain-timeout-ms"), help: "Grace of answers in flight at a stop.")
+  var drainTimeout: Int?
   @Option(help: "Optimiser steps between two checkpoints of a job.") var checkpointSteps: Int?
-  @Option var headBytes: Int?
-  @Option var bodyBytes: Int?
-  @Option var connections: Int?
-  @Option(name: .customLong("idle-timeout-ms")) var idleTimeout: Int?
-  @Option(name: .customLong("head-timeout-ms")) var headTimeout: Int?
-  @Option(name: .customLong("body-timeout-ms")) var bodyTimeout: Int?
-  @Option(name: .customLong("write-timeout-ms")) var writeTimeout: Int?
+  @Option(help: "Bytes of a request's head.") var headBytes: Int?
+  @Option(help: "Bytes of a request's body.") var bodyBytes: Int?
+  @Option(help: "Connections at once.") var connections: Int?
+  @Option(name: .customLong("idle-timeout-ms"), help: "Between two requests of a connection.")
+  var idleTimeout: Int?
+  @Option(name: .customLong("head-timeout-ms"), help: "Until a request's head is there.")
+  var headTimeout: Int?
+  @Option(name: .customLong("body-timeout-ms"), help: "Between two pieces of a body.")
+  var bodyTimeout: Int?
+  @Option(name: .customLong("write-timeout-ms"), help: "A reader that takes nothing for so long is let go.")
+  var writeTimeout: Int?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
   @Option(help: "JSON file of the same keys.") var config: String?
   @Flag(help: "Print the values that hold and end.") var printConfig = false
