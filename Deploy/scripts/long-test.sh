@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is too long for every change: fuzzing under address sanitizer, thread sanitizer, and the crash soak.
+# What is too long for every change: conformance, fuzzing under address sanitizer, thread sanitizer, and the crash soak.
 #   long-test.sh [MINUTES]        minutes for each fuzz target, 10 by default
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 minutes=${1:-10}
@@ -7,6 +7,10 @@ cd "$root"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export CORAD_TEST_MODEL=${CORAD_TEST_MODEL:-$root/models/all-MiniLM-L6-v2}
+
+step "release build" "$here/build.sh" "$work/dist"
+step "conformance" Tests/Conformance/conformance.sh "$work/dist/corad"
+echo "$last_log" | tail -n 1
 
 # A fuzz target is Tests/Fuzz/NAME.swift; its first line `// modules: A B` names the module's sources that it is
 # compiled with (in one module, hence without `import`), its corpus is Tests/Fuzz/Corpus/NAME.
