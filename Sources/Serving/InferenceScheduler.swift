@@ -283,13 +283,3 @@ final class InferenceScheduler: Sendable {
     state.withLock { $0.takeDrained() }?.resume()
   }
 }
-
-/// The monotonic clock of queues and deadlines.
-enum Clock {
-  private static let origin = ContinuousClock.now
-
-  static func nanoseconds() -> Int64 {
-    let parts = (ContinuousClock.now - origin).components
-    return parts.seconds * 1_000_000_000 + parts.attoseconds / 1_000_000_000
-  }
-}

@@ -97,7 +97,7 @@ actor JobRunner {
       case .paused: ("paused", nil, nil)
       case .stopping: ("queued", nil, nil)
       case .cancelled: ("cancelled", nil, nil)
-      case .failed(let code, let detail): ("failed", code, detail)
+      case .failed(let code, let detail): ("failed", code, Self.shown(code, detail, of: job, node.log))
       }
     if let code { node.log.warning("job \(job.id) failed: \(code): \(detail ?? "")") }
     while true {
@@ -114,6 +114,15 @@ actor JobRunner {
         try? await Task.sleep(for: Self.patience)
       }
     }
+  }
+}
+
+extension JobRunner {
+  /// A fault of ours goes to the log alone.
+  private static func shown(_ code: String, _ detail: String, of job: JobRecord, _ log: Logger) -> String {
+    guard code == "internal" else { return detail }
+    log.error("job \(job.id) met a fault: \(detail)")
+    return "Something went wrong here; the log of the daemon says what."
   }
 }
 
@@ -138,6 +147,12 @@ enum JobStop: Error {
     case .subspaceNotGrown:
       self = .failed(
         code: "subspace-not-grown", detail: "The versions use a shared B: nothing can grow out of them.")
+    case .baseMismatch(let expected, let actual):
+      self = .failed(code: "base-mismatch", detail: "The base is \(expected), not \(actual).")
+    case .subspaceMismatch(let expected, let actual):
+      self = .failed(code: "subspace-mismatch", detail: "The subspace is \(actual), not \(expected).")
+    case .invalidAdapter(let tensor, let reason):
+      self = .failed(code: "invalid-adapter", detail: "\(tensor) \(reason).")
     case .insufficientStorage: self = .failed(code: "insufficient-storage", detail: "The disk is full.")
     case .invalidRow(let line, let detail):
       self = .failed(code: "invalid-row", detail: "Row \(line): \(detail).")

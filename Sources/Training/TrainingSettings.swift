@@ -87,8 +87,8 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
     try require("dropout", dropout, share: true)
     try require("validation", validation, share: true)
     try require("weight_decay", weightDecay, share: true)
-    guard clipNorm.isFinite, clipNorm >= 0 else {
-      throw .setting(name: "clip_norm", reason: "is \(clipNorm), must be finite and at least 0")
+    guard clipNorm >= 0, clipNorm <= 1e30 else {
+      throw .setting(name: "clip_norm", reason: "is \(clipNorm), must be 0 through 1e30")
     }
     guard Set(sites).count == sites.count else {
       throw .setting(name: "sites", reason: "names a site twice")

@@ -103,7 +103,7 @@ import Training
     ("{\"task\":\(text(129)),\"data\":{\"dataset\":\"ds_1\"}}", ["/task"]),
     (train("", data: "{}"), ["/data"]),
     (train("", data: #"{"dataset":"ds_1","examples":[]}"#), ["/data"]),
-    (train("", data: #"{"dataset":""}"#), ["404"]),
+    (train("", data: #"{"dataset":""}"#), ["/data/dataset"]), (train("", data: #"{"dataset":"x"}"#), ["404"]),
     (train("", data: #"{"dataset":1}"#), ["/data/dataset"]),
     (train("", data: #"{"examples":[]}"#), ["/data/examples"]),
     (train(#""kind":"regression""#), ["/kind"]), (train(#""kind":"generation""#), ["/kind"]),

@@ -255,9 +255,11 @@ import Testing
       .requestTimeout,
       raw: "POST /infer HTTP/1.1\r\n" + host + "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
     // As many connections as may be, and one more.
-    var held = try (0..<12).map { _ in try RawConnection(daemon.url) }
-    try trial.refused(.notReady, raw: "GET /livez HTTP/1.1\r\n" + host + "\r\n")
-    held = []
+    do {
+      let held = try (0..<12).map { _ in try RawConnection(daemon.url) }
+      try trial.refused(.notReady, raw: "GET /livez HTTP/1.1\r\n" + host + "\r\n")
+      withExtendedLifetime(held) {}
+    }
     while try trial.send("getLivez", "/livez", nil, [], "").status != 200 { usleep(5_000) }
   }
 

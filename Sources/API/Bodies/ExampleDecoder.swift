@@ -46,7 +46,7 @@ struct ExampleDecoder: Sendable {
   private func text(_ row: ObjectDecoder) -> TrainingExample? {
     let text = row.text("text")
     let pair = row.text("text_pair", isRequired: false)
-    let weight = row.float("weight") ?? 1
+    let weight = row.float("weight", magnitude: Limits.rowNumber) ?? 1
     if weight <= 0 { row.errors.add(row.pointer("weight"), "must be above 0") }
     switch kind {
     case .classification:
@@ -65,7 +65,7 @@ struct ExampleDecoder: Sendable {
       return .multilabel(text: text, pair: pair, labels: labels, weight: weight)
     case .regression:
       _ = row.required("value")
-      guard let text, let value = row.float("value") else { return nil }
+      guard let text, let value = row.float("value", magnitude: Limits.rowNumber) else { return nil }
       return .regression(text: text, pair: pair, value: value, weight: weight)
     case .embedding: return nil
     }

@@ -2,6 +2,8 @@
 enum Limits {
   /// Inputs or items of one inference.
   static let inputs = 1...2_048
+  /// The magnitude of a value or a weight: sums of many stay finite.
+  static let rowNumber: Float = 1e30
   /// UTF-8 bytes of one text.
   static let textBytes = 1 << 20
   static let topK = 1...10_000

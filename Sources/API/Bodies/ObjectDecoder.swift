@@ -117,14 +117,14 @@ struct ObjectDecoder {
       ? "\(range.lowerBound) or more" : "\(range.lowerBound) through \(range.upperBound)"
   }
 
-  func float(_ name: String) -> Float? {
+  func float(_ name: String, magnitude: Float = .greatestFiniteMagnitude) -> Float? {
     guard let value = value(name) else { return nil }
     guard case .number(let number) = value else {
       wrongType(name, value, "a number")
       return nil
     }
-    if number.float.isFinite { return number.float }
-    errors.add(pointer(name), "is too large for float32")
+    if number.float.magnitude <= magnitude { return number.float }
+    errors.add(pointer(name), "is too large", allowed: "-\(magnitude) through \(magnitude)")
     return nil
   }
 

@@ -16,7 +16,10 @@ enum TrainingBody {
     ["task", "kind", "method", "data", "subspace", "activate", "from"] + settingNames
 
   /// The data set that the body names, to be looked up before the rest is read.
-  static func dataset(_ body: JSONValue) -> String? { body["data"]?["dataset"]?.string }
+  static func dataset(_ body: JSONValue) -> String? {
+    let id = body["data"]?["dataset"]?.string
+    return id.flatMap { (1...Limits.tokenBytes).contains($0.utf8.count) ? $0 : nil }
+  }
 
   /// - Parameter datasetKind: of the data set that the body names.
   static func request(
