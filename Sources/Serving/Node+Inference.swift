@@ -77,10 +77,10 @@ extension Node {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
       return Lease(adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
     }
-    guard var task = catalog.lookup(key.task) else {
-      guard let version = key.version else { throw await unserved(key.task) }
+    if let version = key.version, catalog.lookup(key.task) == nil {
       return try await lease(try await inactive(key.task, version))
     }
+    guard var task = catalog.lookup(key.task) else { throw await unserved(key.task) }
     if let version = key.version, version != task.version {
       let record = try await stored { () throws(StoreError) in try await store.version(version, of: key.task)
       }
