@@ -15,6 +15,8 @@ final class StubNode: ServingNode {
     var finished = false
     var abandoned = false
     var eventsAfter: [Int64] = []
+    /// Of the last call that must not be made on a `TestLoop`.
+    var wasOnLoop: Bool?
   }
 
   let failure: ServingError?
@@ -142,7 +144,10 @@ final class StubNode: ServingNode {
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try check()
-    seen.withLock { $0.training = request }
+    seen.withLock {
+      $0.training = request
+      $0.wasOnLoop = TestLoop.isHere
+    }
     return Self.jobSummary
   }
   func jobs(
@@ -189,7 +194,10 @@ struct StubUpload: DatasetUpload {
   let node: StubNode
 
   func append(_ rows: [TrainingExample]) async throws(ServingError) {
-    node.seen.withLock { $0.rows += rows }
+    node.seen.withLock {
+      $0.rows += rows
+      $0.wasOnLoop = TestLoop.isHere
+    }
   }
   func finish() async throws(ServingError) -> DatasetSummary {
     node.seen.withLock { $0.finished = true }

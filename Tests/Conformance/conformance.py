@@ -5,6 +5,13 @@ ended and jobs that are paused. Their ids are a dictionary for the generator, so
 something that is there; DELETE and the moves of jobs have things of their own, so that they do not take them from
 the others. A job that the generator gets accepted is cancelled about a second later: it would train 1,000 epochs if
 it were told to. Such a job is a valid answer; what training then does is the other tests' matter.
+
+All default checks are on. Two take more answers than by default: positive_data_acceptance a 422 where
+unstated-rules.yaml lists the operation, and hooks.py then holds every single error to a rule of that list;
+not_a_server_error a 504 of the operations with X-Request-Timeout, and hooks.py then asks that the request set that
+deadline. The stream of events is tried on jobs that have ended, and left out of the stateful phase. The examples of
+an operation are at most the number asked for and those of the other phases; one without parameters has fewer, all
+that there are.
 """
 
 import argparse

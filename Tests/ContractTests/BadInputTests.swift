@@ -32,7 +32,7 @@ import Testing
     ("getDataset", "/datasets/none", "", .datasetNotFound, "none"),
     ("train", "/train", #"{"task":"bad","data":{"dataset":"none"}}"#, .datasetNotFound, "none"),
     ("train", "/train", train(#","subspace":"none""#), .subspaceNotFound, "none"),
-    ("train", "/train", train(#","from":"none@1""#), .taskNotFound, nil),
+    ("train", "/train", train(#","from":"none@1""#), .versionNotFound, nil),
     ("train", "/train", train(rows: rows { _ in "one" }), .validationFailed, "/data"),
     ("train", "/train", train(rows: #"{"text":"a","label":"x"}"#), .validationFailed, "/data"),
     ("train", "/train", train(#","rank":65"#), .validationFailed, "/rank"),

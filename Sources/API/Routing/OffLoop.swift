@@ -7,16 +7,12 @@ func offLoop<Value: Sendable>(
 }
 
 /// Runs work that is long between its waits away from the connection's loop.
+///
+/// The work is itself `@concurrent`: a function that only passes on to it would be compiled without the hop.
 func offLoop<Value: Sendable>(
-  _ work: @escaping @Sendable () async throws(Problem) -> Value
+  _ work: @escaping @concurrent @Sendable () async throws(Problem) -> Value
 ) async throws(Problem) -> Value {
   try await withTaskExecutorPreference(globalConcurrentExecutor) { () async throws(Problem) -> Value in
-    try await concurrently(work)
+    try await work()
   }
-}
-
-@concurrent private func concurrently<Value: Sendable>(
-  _ work: @Sendable () async throws(Problem) -> Value
-) async throws(Problem) -> Value {
-  try await work()
 }
