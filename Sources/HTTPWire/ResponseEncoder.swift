@@ -143,9 +143,16 @@ public enum ResponseEncoder {
 
   /// Line breaks and NUL become spaces (RFC 9110 §5.5), so that no value can add a field.
   static func clean(_ text: String, _ output: inout [UInt8]) {
-    for byte in text.utf8 {
-      output.append(byte == carriageReturn || byte == lineFeed || byte == 0 ? space : byte)
+    var text = text
+    text.withUTF8 { bytes in
+      let start = output.count
+      output.append(contentsOf: bytes)
+      for index in start..<output.count where isBreak(output[index]) { output[index] = space }
     }
+  }
+
+  private static func isBreak(_ byte: UInt8) -> Bool {
+    byte == carriageReturn || byte == lineFeed || byte == 0
   }
 
   private static func same(_ left: String, _ right: String) -> Bool {

@@ -125,6 +125,8 @@ private struct Selection {
   var principals: [PrincipalCounts] = []
   var lanes: [LaneCounts] = []
   private var waitingPrincipals: [Heap<Candidate>]
+  /// The lane to go on with where nobody else waits: then there is no turn to find.
+  private var alone: Int?
 
   init(_ queue: Queue) {
     self.queue = queue
@@ -140,6 +142,10 @@ private struct Selection {
 
   /// The row whose turn it is, taken off the heaps; `take` or `setAside` says what becomes of its lane.
   mutating func next() -> Choice? {
+    if let lane = alone, let next = lanes[lane].next {
+      alone = nil
+      return Choice(lane: lane, tokens: next.tokens)
+    }
     var best: Int?
     for index in waitingPrincipals.indices where !waitingPrincipals[index].isEmpty {
       if let held = best, classes[held].served <= classes[index].served { continue }
@@ -182,6 +188,10 @@ private struct Selection {
     lanes[choice.lane].served += tokens
     lanes[choice.lane].advance()
     if let next = lanes[choice.lane].next {
+      if principals[principal].waiting.isEmpty, waitingPrincipals.allSatisfy({ $0.isEmpty }) {
+        alone = choice.lane
+        return
+      }
       principals[principal].waiting.insert(
         Candidate(served: lanes[choice.lane].served, sequence: next.sequence, index: choice.lane))
     }

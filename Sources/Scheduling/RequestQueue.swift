@@ -50,6 +50,9 @@ public struct RequestQueue: Sendable {
     var clock = 0
     /// Rows in it.
     var count = 0
+
+    /// Takes what another one has served.
+    mutating func count(as other: Level) { (served, clock) = (other.served, other.clock) }
   }
 
   struct Principal: Sendable {
@@ -67,6 +70,11 @@ public struct RequestQueue: Sendable {
   private struct Request: Sendable {
     var lanes: [LaneKey] = []
     var rows = 0
+
+    mutating func add(_ lane: LaneKey, rows: Int) {
+      lanes.append(lane)
+      self.rows += rows
+    }
   }
 
   private let limits: [Int]
@@ -122,17 +130,15 @@ public struct RequestQueue: Sendable {
     guard !plan.lanes.isEmpty else { return }
     revision += 1
     for (index, level) in plan.classes.enumerated() {
-      classes[index].served = level.served
-      classes[index].clock = level.clock
+      classes[index].count(as: level)
     }
-    for (key, level) in plan.principals {
-      principals[key]?.level.served = level.served
-      principals[key]?.level.clock = level.clock
-    }
+    for (key, level) in plan.principals { principals[key]?.level.count(as: level) }
     for taken in plan.lanes {
-      principals[taken.key.principal]?.lanes[taken.key.task]?.served = taken.served
-      principals[taken.key.principal]?.lanes[taken.key.task]?.drop(taken.count)
-      release(taken.key, rows: taken.count)
+      classes[taken.key.principal.rowClass.rawValue].count -= taken.count
+      Self.release(taken.key.task, taken.count, of: &principals[taken.key.principal]) {
+        $0.served = taken.served
+        $0.drop(taken.count)
+      }
     }
     for queued in plan.parts { forget(queued) }
     settle()
@@ -171,8 +177,7 @@ public struct RequestQueue: Sendable {
     nextSequence += UInt64(queued.rows.count)
     tokens += queued.rows.reduce(0) { $0 + $1.tokens }
     let lane = LaneKey(principal: key, task: queued.task)
-    requests[queued.request, default: Request()].lanes.append(lane)
-    requests[queued.request]?.rows += queued.rows.count
+    requests[queued.request, default: Request()].add(lane, rows: queued.rows.count)
   }
 
   private static func add(_ waiting: Waiting, to principal: inout Principal) {
@@ -191,10 +196,11 @@ public struct RequestQueue: Sendable {
       let leaving = lane.waiting.filter { $0.queued.request == request && isGone($0.queued) }
       guard !leaving.isEmpty else { continue }
       gone += leaving
-      principals[key.principal]?.lanes[key.task]?.waiting.removeAll {
-        $0.queued.request == request && isGone($0.queued)
+      let rows = leaving.reduce(0) { $0 + $1.queued.rows.count }
+      classes[key.principal.rowClass.rawValue].count -= rows
+      Self.release(key.task, rows, of: &principals[key.principal]) {
+        $0.waiting.removeAll { $0.queued.request == request && isGone($0.queued) }
       }
-      release(key, rows: leaving.reduce(0) { $0 + $1.queued.rows.count })
     }
     guard !gone.isEmpty else { return [] }
     revision += 1
@@ -203,14 +209,21 @@ public struct RequestQueue: Sendable {
     return gone.sorted { $0.sequence < $1.sequence }.map(\.queued)
   }
 
-  /// Takes `rows` off the counts above a lane, and drops what became empty.
-  private mutating func release(_ key: LaneKey, rows: Int) {
-    classes[key.principal.rowClass.rawValue].count -= rows
-    principals[key.principal]?.level.count -= rows
-    if principals[key.principal]?.lanes[key.task]?.waiting.isEmpty ?? false {
-      principals[key.principal]?.lanes[key.task] = nil
+  /// Takes `rows` out of a lane as `change` does, and drops what became empty.
+  private static func release(
+    _ task: String, _ rows: Int, of principal: inout Principal?, _ change: (inout Lane) -> Void
+  ) {
+    func take(from lane: inout Lane?) {
+      guard var changed = lane else { return }
+      lane = nil
+      change(&changed)
+      if !changed.waiting.isEmpty { lane = changed }
     }
-    if principals[key.principal]?.level.count == 0 { principals[key.principal] = nil }
+    guard var left = principal else { return }
+    principal = nil
+    take(from: &left.lanes[task])
+    left.level.count -= rows
+    if left.level.count > 0 { principal = left }
   }
 
   private mutating func forget(_ queued: QueuedRows) {

@@ -5,9 +5,10 @@ package import Tokenizers
 /// The costly steps of an answer, and a place to see which version it leases. Values, so that a benchmark can measure
 /// what is around them.
 package struct InferenceStages: Sendable {
-  package typealias Compute = @Sendable (
-    _ rows: [BatchRow], _ done: @escaping @Sendable ([Prediction]) -> Void
-  ) -> Void
+  package typealias Compute =
+    @Sendable (
+      _ rows: [BatchRow], _ done: @escaping @Sendable ([Prediction]) -> Void
+    ) -> Void
 
   /// A text cut at `limit` tokens.
   package var encode: @Sendable (_ input: InferenceInput, _ limit: Int) -> Encoding

@@ -224,11 +224,11 @@ extension Node {
         return .failure(
           .textTooLong(pointer: input.pointer, tokens: encoding.untruncatedCount, limit: limit))
       }
-      let lease = work.leases[work.lease(index)]
+      let lease = work.lease(index)
       rows.batch.append(
         BatchRow(
-          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: lease.adapter, subspace: lease.subspace,
-          normalize: options.normalize))
+          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: work.leases[lease].adapter,
+          subspace: work.leases[lease].subspace, normalize: options.normalize))
       rows.truncated.append(encoding.isTruncated)
     }
     return .success(rows)

@@ -106,9 +106,19 @@ enum InferenceAnswers {
 
 /// Writes predictions one after the other; what they share (the labels as JSON) is made once.
 struct PredictionWriter {
+  private static let scores = Array(#","scores":["#.utf8)
+  private static let end = Array("}]}".utf8)
+  private static let emptyEnd = Array("]}".utf8)
+  /// Up to here labels are sorted by insertion.
+  private static let fewLabels = 8
+  /// The longest text of a float.
+  private static let floatBytes = 24
+
   private var last: InferenceAnswer?
   /// By label: `{"label":"…","score":`
   private var starts: [[UInt8]] = []
+  /// The same behind another object.
+  private var nextStarts: [[UInt8]] = []
   private var order: [Int] = []
 
   mutating func write(_ answer: InferenceAnswer, _ topK: Int?, to writer: inout JSONWriter) {
@@ -116,17 +126,21 @@ struct PredictionWriter {
     case .classification(let scores):
       prepare(answer)
       sort(scores, topK)
-      guard let first = order.first else { return writer.object { list(scores, to: &$0) } }
-      writer.begin(starts[first])
-      writer.value(scores[first])
-      list(scores, to: &writer)
-      writer.end()
+      guard let first = order.first else { return writer.object { $0.member("scores", []) } }
+      writer.value(upTo: room + starts[first].count) { room in
+        room.append(starts[first])
+        let best = room.append(scores[first])
+        list(scores, best: best, to: &room)
+      }
     case .multilabel(let scores, let chosen):
       prepare(answer)
       sort(scores, topK)
-      writer.object { writer in
-        writer.member("labels", chosen.map { answer.labels[$0] })
-        list(scores, to: &writer)
+      var start = JSONWriter()
+      start.object { $0.member("labels", chosen.map { answer.labels[$0] }) }
+      let labels = Array(start.bytes.dropLast())
+      writer.value(upTo: room + labels.count) { room in
+        room.append(labels)
+        list(scores, to: &room)
       }
     case .regression(let value): writer.object { $0.member("value", value) }
     case .embedding: writer.object { _ in }
@@ -144,22 +158,44 @@ struct PredictionWriter {
       }
       return Array(writer.bytes.dropLast())
     }
+    nextStarts = starts.map { Array("},".utf8) + $0 }
   }
 
   /// Indices by falling score, the first label among equals.
   private mutating func sort(_ scores: [Float], _ count: Int?) {
     order.removeAll(keepingCapacity: true)
     order.append(contentsOf: scores.indices)
-    order.sort { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+    if scores.count <= Self.fewLabels {
+      for index in order.indices.dropFirst() {
+        var place = index
+        while place > 0, scores[order[place]] > scores[order[place - 1]] {
+          order.swapAt(place, place - 1)
+          place -= 1
+        }
+      }
+    } else {
+      order.sort { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+    }
     if let count, count < order.count { order.removeLast(order.count - count) }
   }
 
-  private func list(_ scores: [Float], to writer: inout JSONWriter) {
-    writer.name("scores")
-    writer.array(order) { writer, index in
-      writer.begin(starts[index])
-      writer.value(scores[index])
-      writer.end()
+  /// Bytes that the scores take at most.
+  private var room: Int {
+    order.reduce(Self.scores.count + Self.floatBytes + Self.end.count) {
+      $0 + nextStarts[$1].count + Self.floatBytes
     }
+  }
+
+  /// - Parameter best: where the first one's score stands already.
+  private func list(_ scores: [Float], best: Range<Int>? = nil, to room: inout JSONRoom) {
+    room.append(Self.scores)
+    guard let first = order.first else { return room.append(Self.emptyEnd) }
+    room.append(starts[first])
+    if let best { room.repeat(best) } else { room.append(scores[first]) }
+    for index in order.dropFirst() {
+      room.append(nextStarts[index])
+      room.append(scores[index])
+    }
+    room.append(Self.end)
   }
 }

@@ -182,17 +182,47 @@ extension JSONReader {
   private mutating func string() throws(JSONError) -> String {
     index += 1
     let start = index
-    index = bytes[start...].firstIndex(where: Self.isSpecial) ?? bytes.count
+    let isASCII = skipPlain()
     guard index < bytes.count else { throw .malformed(.end, offset: index) }
     switch bytes[index] {
     case UInt8(ascii: "\\"): return try escapedString(from: start)
     case UInt8(ascii: "\""):
-      let text = try text(bytes[start..<index], at: start)
+      let slice = bytes[start..<index]
       index += 1
-      return text
+      return isASCII ? String(decoding: slice, as: UTF8.self) : try text(slice, at: start)
     default: throw .malformed(.control, offset: index)
     }
   }
+
+  /// Goes to the next byte of a string that is not plain (a quote, a backslash, a control), eight at a time; true where
+  /// all before it are ASCII.
+  private mutating func skipPlain() -> Bool {
+    bytes.withUnsafeBytes { raw in
+      var at = index
+      var seen: UInt64 = 0
+      while at + 8 <= raw.count {
+        let word = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+        // Of each byte's high bit: set where the byte, below 0x80, is zero after the mask, or below 0x20.
+        let quote = word ^ 0x2222_2222_2222_2222
+        let slash = word ^ 0x5c5c_5c5c_5c5c_5c5c
+        let found =
+          ((quote &- Self.ones) & ~quote) | ((slash &- Self.ones) & ~slash)
+          | ((word &- 0x2020_2020_2020_2020) & ~word)
+        if found & Self.highs != 0 { break }
+        seen |= word
+        at += 8
+      }
+      while at < raw.count, !Self.isSpecial(raw[at]) {
+        seen |= UInt64(raw[at])
+        at += 1
+      }
+      index = at
+      return seen & Self.highs == 0
+    }
+  }
+
+  private static let ones: UInt64 = 0x0101_0101_0101_0101
+  private static let highs: UInt64 = 0x8080_8080_8080_8080
 
   /// Ends a run of plain bytes in a string.
   private static func isSpecial(_ byte: UInt8) -> Bool {

@@ -62,14 +62,16 @@ public struct JSONWriter {
   /// Text that is JSON already.
   public mutating func raw(_ json: String) { word(json) }
 
-  /// The start of an object as JSON that is made already, ending where a value goes; `end` closes it.
-  public mutating func begin(_ json: [UInt8]) {
+  /// A value as JSON that `fill` makes: at most `capacity` bytes.
+  mutating func value(upTo capacity: Int, _ fill: (inout JSONRoom) -> Void) {
     separate()
-    bytes.append(contentsOf: json)
-    needsComma = false
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: capacity) { memory in
+      var room = JSONRoom(memory)
+      fill(&room)
+      bytes.append(contentsOf: room.written)
+    }
+    needsComma = true
   }
-
-  public mutating func end() { close(UInt8(ascii: "}")) }
 
   private mutating func word(_ text: String) {
     separate()
@@ -163,5 +165,36 @@ extension JSONWriter {
   public mutating func member(_ name: String, raw json: String?) {
     self.name(name)
     raw(json ?? "null")
+  }
+}
+
+/// Memory to write JSON into where every append of an array would count; what does not fit ends the process.
+struct JSONRoom {
+  private let memory: UnsafeMutableBufferPointer<UInt8>
+  private var count = 0
+
+  init(_ memory: UnsafeMutableBufferPointer<UInt8>) { self.memory = memory }
+
+  var written: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(rebasing: memory[..<count]) }
+
+  mutating func append(_ json: [UInt8]) { json.withUnsafeBufferPointer { append($0) } }
+
+  /// - Returns: where it stands, for `repeat`.
+  @discardableResult
+  mutating func append(_ number: Float) -> Range<Int> {
+    let start = count
+    var text = number.isFinite ? number.description : "null"
+    text.withUTF8 { append($0) }
+    return start..<count
+  }
+
+  /// Writes what stands there once more.
+  mutating func `repeat`(_ range: Range<Int>) { append(UnsafeBufferPointer(rebasing: memory[range])) }
+
+  private mutating func append(_ json: UnsafeBufferPointer<UInt8>) {
+    precondition(json.count <= memory.count - count, "JSON: no room left")
+    guard let from = json.baseAddress, let base = memory.baseAddress else { return }
+    (base + count).initialize(from: from, count: json.count)
+    count += json.count
   }
 }

@@ -10,6 +10,7 @@ enum MediaTypes {
   /// The body's type without its parameters, in lower case.
   static func ofBody(_ head: HTTPRequestHead) -> String? {
     guard let value = head.fields.single("content-type") else { return nil }
+    if value == json { return json }
     return trimmed(value.split(separator: ";", omittingEmptySubsequences: false)[0]).lowercased()
   }
 

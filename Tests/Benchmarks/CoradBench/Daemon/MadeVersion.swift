@@ -12,7 +12,8 @@ struct MadeVersion {
   private let sites: [(name: String, inputs: Int)]
 
   init(_ node: Node) async throws {
-    guard let base = Digest(node.base.digest), let subspace = Digest(try await node.subspace("default").digest)
+    guard let base = Digest(node.base.digest),
+      let subspace = Digest(try await node.subspace("default").digest)
     else { throw BenchError("the node's digests do not read back") }
     (self.base, self.subspace) = (base, subspace)
     width = node.base.width
@@ -38,9 +39,11 @@ struct MadeVersion {
     var bias = [Float](repeating: 0, count: labels.count)
     if let winner { bias[winner] = 1_000 }
     return AdapterVersion(
-      kind: .classification, method: "cora", rank: rank, alpha: Float(2 * rank), base: base, subspace: subspace,
+      kind: .classification, method: "cora", rank: rank, alpha: Float(2 * rank), base: base,
+      subspace: subspace,
       updates: updates,
       head: Head(
-        pooling: .mean, linear: DenseLayer(weight: matrix(labels.count, width, 0.1), bias: bias), labels: labels))
+        pooling: .mean, linear: DenseLayer(weight: matrix(labels.count, width, 0.1), bias: bias),
+        labels: labels))
   }
 }

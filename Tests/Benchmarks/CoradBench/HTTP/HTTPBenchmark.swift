@@ -9,6 +9,8 @@ struct HTTPBenchmark: AsyncParsableCommand {
     commandName: "http", abstract: "CPU for a request, against a bare epoll loop in C.")
 
   static let connections = 64
+  /// With the real lane: a batch of these takes it most of a second.
+  static let wholeConnections = 4
 
   @Option(help: "Folder of the base; the peers' own MiniLM without it.") var model: String?
   @Option(help: "Alternations.") var rounds = 7
@@ -30,7 +32,8 @@ struct HTTPBenchmark: AsyncParsableCommand {
     result.cases["infer.tokeniser"] = try bench.compare(
       "infer, real tokeniser", HTTPTraffic.infer, .tokeniser, limit: nil)
     result.cases["infer.whole"] = try bench.compare(
-      "infer, real tokeniser and lane", HTTPTraffic.infer, .whole, limit: nil, rounds: min(rounds, 3))
+      "infer, real tokeniser and lane", HTTPTraffic.infer, .whole, limit: nil, rounds: min(rounds, 3),
+      connections: Self.wholeConnections)
     return result
   }
 }
@@ -63,19 +66,21 @@ private struct HTTPBench {
   }
 
   func compare(
-    _ name: String, _ request: [UInt8], _ stages: ServedStages, limit: Double?, rounds: Int? = nil
+    _ name: String, _ request: [UInt8], _ stages: ServedStages, limit: Double?, rounds: Int? = nil,
+    connections: Int = HTTPBenchmark.connections
   ) throws -> HTTPMeasurement {
     let ours = try ServedProcess(
       Places.executable, ["http-server", "--model", model, "--stages", stages.rawValue])
     defer { ours.end() }
     // One round of ours says how long its answer is; the peer answers as much.
-    let bodyBytes = try load(ours, request).bodyBytes
+    let bodyBytes = try load(ours, request, connections).bodyBytes
     let peer = try ServedProcess(loop, ["serve", "\(request.count)", "\(bodyBytes)"])
     defer { peer.end() }
-    _ = try load(peer, request)
+    _ = try load(peer, request, connections)
     var measured = HTTPMeasurement(requestBytes: request.count, answerBytes: bodyBytes, limit: limit)
     for _ in 0..<(rounds ?? self.rounds) {
-      measured.add(ours: try load(ours, request).cpu, peer: try load(peer, request).cpu)
+      measured.add(
+        ours: try load(ours, request, connections).cpu, peer: try load(peer, request, connections).cpu)
     }
     say(
       "\(name): \(measured.ours.median.text(2)) us of CPU a request, bare loop \(measured.peer.median.text(2)) us, "
@@ -86,14 +91,14 @@ private struct HTTPBench {
 
   /// Microseconds of the server's CPU per request.
   private func load(
-    _ server: ServedProcess, _ request: [UInt8]
+    _ server: ServedProcess, _ request: [UInt8], _ connections: Int
   ) throws -> (cpu: Double, bodyBytes: Int) {
     let file = folder.appendingPathComponent("request-\(getpid())")
     try Data(request).write(to: file)
     defer { try? FileManager.default.removeItem(at: file) }
     let command = ServedProcess.pinned(
       to: ServedProcess.loadCores, loop,
-      ["load", server.port, "\(HTTPBenchmark.connections)", "\(seconds)", file.path])
+      ["load", server.port, "\(connections)", "\(seconds)", file.path])
     let before = server.cpuSeconds
     let text = try Places.output(command[0], Array(command.dropFirst()))
     let spent = server.cpuSeconds - before
@@ -124,7 +129,8 @@ struct HTTPResult: Codable {
     let bars = cases.sorted { $0.key < $1.key }.filter { $0.key != "infer.whole" }.map {
       BarPlot.Bar(label: $0.key, value: $0.value.ratio, low: $0.value.pairs.least, high: $0.value.pairs.most)
     }
-    let plot = BarPlot(title: "CPU for a request against a bare loop in C", unit: "times", bars: bars, mark: 1)
+    let plot = BarPlot(
+      title: "CPU for a request against a bare loop in C", unit: "times", bars: bars, mark: 1)
     try ResultFile.write(Data(plot.svg.utf8), "http.svg", record: record)
   }
 }

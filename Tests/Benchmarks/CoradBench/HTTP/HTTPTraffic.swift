@@ -39,7 +39,8 @@ enum HTTPTraffic {
     return Array((#"{"inputs":["# + texts.joined(separator: ",") + "]}").utf8)
   }()
 
-  static let get = Array("GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: corad-bench\r\nAccept: */*\r\n\r\n".utf8)
+  static let get = Array(
+    "GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: corad-bench\r\nAccept: */*\r\n\r\n".utf8)
 
   static let infer =
     Array(

@@ -158,7 +158,9 @@ struct InferResult: Codable {
 
   /// Speed with 64 adapters as a share of that with one.
   func mixedShare(_ side: KeyPath<TrainMeasurement, Sample>) -> Double {
-    guard let mixed = cases["64 rows, 64 adapters"], let one = cases["64 rows, 1 adapter"] else { return .nan }
+    guard let mixed = cases["64 rows, 64 adapters"], let one = cases["64 rows, 1 adapter"] else {
+      return .nan
+    }
     return mixed[keyPath: side].median / one[keyPath: side].median
   }
 }

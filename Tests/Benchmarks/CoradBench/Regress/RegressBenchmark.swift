@@ -5,7 +5,8 @@ import Foundation
 /// differ. Worse than its margin is a regression; much better is reported too, so that the record follows.
 struct RegressBenchmark: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "regress", abstract: "The cheap ones again, against the recorded ratios; at most 20 minutes.")
+    commandName: "regress", abstract: "The cheap ones again, against the recorded ratios; at most 20 minutes."
+  )
 
   @Option(help: "Folder of the base; the peers' own MiniLM without it.") var model: String?
   @Option(help: "Folder of package_index.py.") var data: String?
@@ -26,11 +27,13 @@ struct RegressBenchmark: AsyncParsableCommand {
       figures.append(
         .init(
           "residency: memory at \(point.tasks)",
-          recordedMemory?.points.first { $0.tasks == point.tasks }?.ratio, point.ratio, margin: 0.05, better: .lower))
+          recordedMemory?.points.first { $0.tasks == point.tasks }?.ratio, point.ratio, margin: 0.05,
+          better: .lower))
     }
     for (name, step) in memory.steps.sorted(by: { $0.key < $1.key }) {
       figures.append(
-        .init("residency: \(name)", recordedMemory?.steps[name]?.ratio, step.ratio, margin: 0.25, better: .lower))
+        .init(
+          "residency: \(name)", recordedMemory?.steps[name]?.ratio, step.ratio, margin: 0.25, better: .lower))
     }
 
     let requests = try HTTPBenchmark.parse(base + ["--rounds", "3"]).measure()
@@ -38,7 +41,8 @@ struct RegressBenchmark: AsyncParsableCommand {
     let recordedRequests = try ResultFile.recorded(HTTPResult.self, "http")
     for (name, measured) in requests.cases.sorted(by: { $0.key < $1.key }) {
       figures.append(
-        .init("http: \(name)", recordedRequests?.cases[name]?.ratio, measured.ratio, margin: 0.2, better: .lower))
+        .init(
+          "http: \(name)", recordedRequests?.cases[name]?.ratio, measured.ratio, margin: 0.2, better: .lower))
     }
 
     let train = try TrainBenchmark.parse(
@@ -46,7 +50,9 @@ struct RegressBenchmark: AsyncParsableCommand {
     let recordedTraining = try ResultFile.recorded(TrainResult.self, "train")
     for (name, measured) in try await train.measure().cases.sorted(by: { $0.key < $1.key }) {
       figures.append(
-        .init("train: \(name)", recordedTraining?.cases[name]?.ratio, measured.ratio, margin: 0.15, better: .higher))
+        .init(
+          "train: \(name)", recordedTraining?.cases[name]?.ratio, measured.ratio, margin: 0.15,
+          better: .higher))
     }
 
     for figure in figures { say(figure.line) }
@@ -92,7 +98,8 @@ struct RegressFigure {
 
   var line: String {
     let name = name.padding(toLength: 30, withPad: " ", startingAt: 0)
-    let numbers = "recorded \(recorded?.text(2) ?? "-") now \(now.text(2)), margin \((margin * 100).text(0)) %"
+    let numbers =
+      "recorded \(recorded?.text(2) ?? "-") now \(now.text(2)), margin \((margin * 100).text(0)) %"
     return "\(name)  \(numbers)  \(verdict.rawValue)"
   }
 }

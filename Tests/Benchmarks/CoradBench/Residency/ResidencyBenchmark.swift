@@ -130,7 +130,8 @@ private struct Registry {
 
   private func publish(_ index: Int, seed: UInt64) async throws {
     _ = try await node.publish(
-      made.version(seed: seed, rank: 1, labels: ResidencyBenchmark.labels, siteCount: 1), task: "task-\(index)",
+      made.version(seed: seed, rank: 1, labels: ResidencyBenchmark.labels, siteCount: 1),
+      task: "task-\(index)",
       activate: true, principal: .anonymous)
   }
 
@@ -158,7 +159,8 @@ private struct Registry {
     var swap = Sample()
     for index in 0..<Self.swaps {
       let version = made.version(
-        seed: UInt64(1_000_000 * (round + 1) + index), rank: 1, labels: ResidencyBenchmark.labels, siteCount: 1)
+        seed: UInt64(1_000_000 * (round + 1) + index), rank: 1, labels: ResidencyBenchmark.labels,
+        siteCount: 1)
       let name = name(index)
       let started = ContinuousClock.now
       _ = try await node.publish(version, task: name, activate: true, principal: .anonymous)
@@ -172,7 +174,9 @@ extension AdapterVersion {
   /// Bytes of A and head: the floats that a further task cannot do without.
   fileprivate var payloadBytes: Int {
     var floats = updates.values.reduce(0) { $0 + $1.coefficients.values.count }
-    for layer in [head.dense, head.linear] { floats += layer.map { $0.weight.values.count + $0.bias.count } ?? 0 }
+    for layer in [head.dense, head.linear] {
+      floats += layer.map { $0.weight.values.count + $0.bias.count } ?? 0
+    }
     return floats * MemoryLayout<Float>.stride
   }
 }

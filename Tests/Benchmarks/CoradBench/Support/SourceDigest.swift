@@ -20,7 +20,9 @@ enum SourceDigest {
     var open = imports(own + files(under: bench.appendingPathComponent("Support")))
     while let module = open.popFirst() {
       let folder = sources.appendingPathComponent(module)
-      guard FileManager.default.fileExists(atPath: folder.path), modules.insert(module).inserted else { continue }
+      guard FileManager.default.fileExists(atPath: folder.path), modules.insert(module).inserted else {
+        continue
+      }
       open.formUnion(imports(files(under: folder)))
     }
     let all =
@@ -37,7 +39,8 @@ enum SourceDigest {
   }
 
   private static var sources: URL {
-    Places.benchmarks.deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Sources")
+    Places.benchmarks.deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent(
+      "Sources")
   }
 
   private static func files(under folder: URL) -> [URL] {

@@ -10,7 +10,8 @@ import Synchronization
 /// that a job uses. A version's head answers its own number, so the label of an answer proves which version gave it.
 struct SwapBenchmark: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "swap", abstract: "Publishing while serving: failures, wrong versions, time to the first lease.")
+    commandName: "swap",
+    abstract: "Publishing while serving: failures, wrong versions, time to the first lease.")
 
   static let task = "swapped"
 
@@ -44,7 +45,9 @@ struct SwapBenchmark: AsyncParsableCommand {
       let answering = threads.map { client in Task { await client.run() } }
       for number in 2...(versions + 1) {
         // Spread over the requests: the clients never wait for a publish, nor it for them.
-        while ledger.sent * (versions + 1) < requests * (number - 1) { try await Task.sleep(for: .milliseconds(1)) }
+        while ledger.sent * (versions + 1) < requests * (number - 1) {
+          try await Task.sleep(for: .milliseconds(1))
+        }
         try await publish(number, made, daemon.node, ledger)
       }
       for task in answering { await task.value }
@@ -234,7 +237,8 @@ struct SwapResult: Codable {
     // Ten thousand values say no more than their quantiles.
     short.answer.values = [0, 0.25, 0.5, 0.75, 0.99, 1].map { Sample.quantile(answer.values, $0) }
     try ResultFile.write(short, "swap", record: record)
-    let bars = [("publish to first lease", toFirstLease), ("publish", publish), ("answer", answer)].map { name, sample in
+    let bars = [("publish to first lease", toFirstLease), ("publish", publish), ("answer", answer)].map {
+      name, sample in
       BarPlot.Bar(
         label: name, value: sample.median, low: sample.least, high: Sample.quantile(sample.values, 0.99))
     }
