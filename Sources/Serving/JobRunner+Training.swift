@@ -186,24 +186,42 @@ extension JobRunner {
     guard let task = job.task else { throw .failed(code: "internal", detail: "The job has no task.") }
     do throws(ServingError) {
       var activate = prepared.request.activate != .never
+      var ifActive: Int??
       if prepared.request.activate == .ifBetter {
-        activate = try await isBetter(metrics, than: task, prepared, node)
+        let served = node.catalog.lookup(task)
+        activate = try await isBetter(metrics, than: served, prepared, node)
+        // It takes the place of what it was compared with, and of nothing that was activated meanwhile.
+        if activate { ifActive = .some(try await replaced(served, task, node)) }
       }
       _ = try await node.publish(
-        version, task: task, activate: activate, metricsJSON: metrics.map { JSONText.object($0) } ?? "{}",
+        version, task: task, activate: activate, ifActive: ifActive,
+        metricsJSON: metrics.map { JSONText.object($0) } ?? "{}",
         job: job.id, principal: Principal(name: job.createdBy))
     } catch {
       throw JobStop(error)
     }
   }
 
+  /// The number of the active version: the served one, or that of another base.
+  private func replaced(
+    _ served: ActiveTask?, _ task: String, _ node: Node
+  ) async throws(ServingError) -> Int? {
+    if let served { return served.version }
+    do throws(StoreError) {
+      return try await node.store.task(task).active?.version
+    } catch {
+      guard case .notFound = error else { throw ServingError(error) }
+      return nil
+    }
+  }
+
   /// Whether the new version's figure is above that of the active one on the same validation rows. True where there is
   /// nothing to compare.
   private func isBetter(
-    _ metrics: TrainingMetrics?, than task: String, _ prepared: Prepared, _ node: Node
+    _ metrics: TrainingMetrics?, than active: ActiveTask?, _ prepared: Prepared, _ node: Node
   ) async throws(ServingError) -> Bool {
     let kind = prepared.request.settings.kind
-    guard let active = node.catalog.lookup(task), active.kind == kind, kind != .embedding,
+    guard let active, active.kind == kind, kind != .embedding,
       let score = metrics?.score(kind)
     else { return true }
     let lease = try await node.lease(active)

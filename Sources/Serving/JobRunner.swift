@@ -63,7 +63,7 @@ actor JobRunner {
 
   private func next(_ node: Node) async -> JobRecord? {
     do throws(StoreError) {
-      guard let job = try await node.store.nextQueuedJob() else { return nil }
+      guard let job = try await node.store.nextQueuedJob(base: node.base.digest) else { return nil }
       // What was asked of an earlier run of it came too late for that run, and must not stop this one.
       control.withLock { $0.intents[job.id] = nil }
       let running = try await node.store.transition(

@@ -45,7 +45,7 @@ extension Node {
       fromTask: request.from?.task,
       fromVersion: request.from?.version)
     let job = NewJob(
-      type: JobType.train.rawValue, task: request.task, method: request.settings.method,
+      type: JobType.train.rawValue, base: base.digest, task: request.task, method: request.settings.method,
       settings: stored.visible, request: JSONText.plain(stored), dataset: dataset,
       idempotencyKey: request.idempotencyKey, requestDigest: request.requestDigest,
       createdBy: principal.name)

@@ -25,7 +25,8 @@ extension Node {
     let stored = StoredSubspaceRequest(request)
     return try await accept(
       NewJob(
-        type: JobType.subspace.rawValue, task: nil, method: nil, settings: JSONText.object(stored),
+        type: JobType.subspace.rawValue, base: base.digest, task: nil, method: nil,
+        settings: JSONText.object(stored),
         request: JSONText.object(stored), dataset: nil, idempotencyKey: nil, requestDigest: nil,
         createdBy: principal.name)
     ).job

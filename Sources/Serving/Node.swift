@@ -207,6 +207,8 @@ public final class Node: ServingNode {
       let some = tasks.sorted().prefix(8).joined(separator: ", ") + (tasks.count > 8 ? ", …" : "")
       log.warning("\(tasks.count) tasks belong to another base (\(base)) and are not served: \(some)")
     }
+    let waiting = try await stored { () throws(StoreError) in try await store.strangeJobCount(base: digest) }
+    if waiting > 0 { log.warning("\(waiting) jobs are for another base and wait for it") }
   }
 
   /// The first start with this base: B from the base's own weights.

@@ -51,7 +51,7 @@ enum Schema {
             rows INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (dataset, first_row)
           ) STRICT;
           CREATE TABLE jobs (
-            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, base TEXT NOT NULL,
             state TEXT NOT NULL, task TEXT, method TEXT, settings TEXT NOT NULL, request TEXT NOT NULL,
             dataset TEXT, progress REAL NOT NULL DEFAULT 0, epoch INTEGER, step INTEGER, steps INTEGER,
             loss REAL, examples_per_second REAL, seconds_left REAL, metrics TEXT, version INTEGER,

@@ -4,6 +4,8 @@ internal import GRDB
 /// A job to accept.
 public struct NewJob: Sendable {
   public var type: String
+  /// Digest of the base that it is for: it waits while another one is resident.
+  public var base: String
   public var task: String?
   public var method: String?
   /// What the client sees.
@@ -16,10 +18,11 @@ public struct NewJob: Sendable {
   public var createdBy: String
 
   public init(
-    type: String, task: String?, method: String?, settings: String, request: String, dataset: String?,
-    idempotencyKey: String?, requestDigest: String?, createdBy: String
+    type: String, base: String, task: String?, method: String?, settings: String, request: String,
+    dataset: String?, idempotencyKey: String?, requestDigest: String?, createdBy: String
   ) {
     self.type = type
+    self.base = base
     self.task = task
     self.method = method
     self.settings = settings
@@ -145,11 +148,12 @@ extension Store {
       }
       try database.execute(
         sql: """
-          INSERT INTO jobs (id, type, state, task, method, settings, request, dataset, idempotency_key,
-            request_digest, created_at, created_by) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)
+          INSERT INTO jobs (id, type, base, state, task, method, settings, request, dataset, idempotency_key,
+            request_digest, created_at, created_by) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)
           """,
         arguments: [
-          id, new.type, new.task, new.method, new.settings, new.request, new.dataset, new.idempotencyKey,
+          id, new.type, new.base, new.task, new.method, new.settings, new.request, new.dataset,
+          new.idempotencyKey,
           new.requestDigest, at, new.createdBy,
         ])
       try Self.append(database, id, "state", #"{"state":"queued"}"#)
@@ -198,17 +202,27 @@ extension Store {
     }
   }
 
-  /// The next job to run: of the caller who has had the fewest jobs started, the oldest.
-  public func nextQueuedJob() async throws(StoreError) -> JobRecord? {
+  /// How many jobs that have not ended are for another base.
+  public func strangeJobCount(base: String) async throws(StoreError) -> Int {
+    try await read { database in
+      try Int.fetchOne(
+        database,
+        sql: "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'paused') AND base <> ?",
+        arguments: [base]) ?? 0
+    }
+  }
+
+  /// The next job to run on a base: of the caller who has had the fewest jobs started, the oldest.
+  public func nextQueuedJob(base: String) async throws(StoreError) -> JobRecord? {
     try await read { database in
       try Row.fetchOne(
         database,
         sql: """
-          SELECT * FROM jobs WHERE state = 'queued' ORDER BY
+          SELECT * FROM jobs WHERE state = 'queued' AND base = ? ORDER BY
             (SELECT count(*) FROM jobs o WHERE o.created_by = jobs.created_by AND o.started_at IS NOT NULL
               AND o.number > (SELECT max(number) - 100 FROM jobs)), number
           LIMIT 1
-          """
+          """, arguments: [base]
       ).map(JobRecord.init)
     }
   }

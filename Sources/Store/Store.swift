@@ -58,15 +58,12 @@ public final class Store: Sendable {
   }
 
   /// Closes the file, once what runs has ended, and gives the lock back. Later calls throw. All of it is in the one file
-  /// then: the log beside it is empty.
+  /// then, unless another process reads it: the log beside it is empty.
   public func close() throws(StoreError) {
-    do {
-      // The pool keeps the log's file, so that closing alone would leave it as it is.
-      try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
-      try pool.close()
-    } catch {
-      throw StoreError(error)
-    }
+    // The pool keeps the log's file, so that closing alone would leave it as it is. Where somebody else reads the file, or
+    // the disk is full, the log stays and the next start goes on from it.
+    try? pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
+    do { try pool.close() } catch { throw StoreError(error) }
     lock.withLock { $0 = nil }
   }
 

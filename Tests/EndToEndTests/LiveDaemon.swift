@@ -235,16 +235,32 @@ enum JSON: Decodable, Sendable, Equatable {
   var items: [JSON] { if case .array(let items) = self { items } else { [] } }
 }
 
-/// A folder that goes with the value.
+/// A folder that goes with the value, or with the process.
 final class TemporaryFolder: Sendable {
+  private static let living = Mutex<Set<String>>([])
+  private static let atEnd: Void = {
+    _ = atexit {
+      for path in TemporaryFolder.living.withLock({ $0 }) {
+        try? FileManager.default.removeItem(atPath: path)
+      }
+    }
+  }()
+
   let path: String
 
   init() throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("corad-\(UUID().uuidString)").path
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("corad-\(UUID().uuidString)")
+      .path
+    self.path = path
+    Self.atEnd
+    Self.living.withLock { _ = $0.insert(path) }
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 
-  deinit { try? FileManager.default.removeItem(atPath: path) }
+  deinit {
+    try? FileManager.default.removeItem(atPath: path)
+    Self.living.withLock { _ = $0.remove(path) }
+  }
 }
 
 /// A store with the default subspace and nothing else, made once by a real first start.

@@ -24,9 +24,11 @@ import Testing
     defer { try? FileManager.default.removeItem(at: folder) }
     let other = try otherBase(in: folder)
     let store = folder.appendingPathComponent("store.sqlite").path
-    let (first, before) = try await withNode(store: store) { node in
+    let (first, before, waiting) = try await withNode(store: store) { node in
       _ = try await node.learn("topics")
-      return (node.base.digest, try await node.label("the door is red", task: "topics").answer.prediction)
+      let before = try await node.label("the door is red", task: "topics").answer.prediction
+      // Stopped before it ends.
+      return (node.base.digest, before, try await node.start("late", method: "lora", epochs: 60).id)
     }
     try await withNode(store: store, { $0.modelDirectory = other }) { node in
       let own = node.base.digest
@@ -54,8 +56,12 @@ import Testing
       #expect(found3 == .succeeded)
       let found4 = try await node.label("the door is red", task: "own").label
       #expect(found4 == "colour")
+      let kept = try await node.job(waiting).state
+      #expect(kept == .queued)
     }
     try await withNode(store: store) { node in
+      let late = try await node.finished(waiting)
+      #expect(late.state == .succeeded)
       let found5 = try await node.subspace("default").base
       #expect(found5 == first)
       let found6 = try await node.label("the door is red", task: "topics").answer.prediction

@@ -101,6 +101,35 @@ import Training
     }
   }
 
+  @Test func onlyABetterVersionTakesThePlaceOfTheActiveOne() async throws {
+    try await withNode { node in
+      func learn(_ rate: Float) async throws -> Int? {
+        var settings = TrainingSettings.defaults(kind: .classification, method: "cora")
+        settings.epochs = 6
+        settings.batchSize = 8
+        settings.rank = 4
+        settings.validation = 0.2
+        settings.learningRate = rate
+        settings.headLearningRate = rate
+        let job = try await node.train(
+          TrainingRequest(
+            task: "topics", data: .examples(Rows.colours), settings: settings, subspace: nil,
+            activate: .ifBetter, from: nil, idempotencyKey: nil, requestDigest: ""), principal: .anonymous)
+        _ = try await node.finished(job.id)
+        return try await node.task("topics").activeVersion
+      }
+      // The first has nothing to beat; one that learnt nothing does not beat one that did.
+      let first = try await learn(1e-9)
+      #expect(first == 1)
+      let better = try await learn(5e-3)
+      #expect(better == 2)
+      let worse = try await learn(1e-9)
+      #expect(worse == 2)
+      let count = try await node.task("topics").versionCount
+      #expect(count == 3)
+    }
+  }
+
   @Test func aTaskInTrainingIsNotDeleted() async throws {
     try await withNode { node in
       _ = try await node.learn("topics", epochs: 1)

@@ -200,7 +200,9 @@ import Testing
     let rest = try await store.jobs(state: nil, task: nil, after: page.last, limit: 4).map(\.id)
     #expect(rest == [ids[1], ids[0]])
     #expect(try await store.jobs(state: "queued", task: "t1", after: nil, limit: 9).count == 3)
-    #expect(try await store.nextQueuedJob()?.id == ids[0])
+    #expect(try await store.nextQueuedJob(base: "base")?.id == ids[0])
+    #expect(try await store.nextQueuedJob(base: "another") == nil)
+    #expect(try await store.strangeJobCount(base: "another") == 6)
     #expect(try await store.jobCounts() == ["queued": 6])
   }
 }

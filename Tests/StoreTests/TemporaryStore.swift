@@ -67,6 +67,6 @@ func newJob(
   by: String = "tester"
 ) -> NewJob {
   NewJob(
-    type: "train", task: task, method: "cora", settings: "{}", request: "{}", dataset: dataset,
+    type: "train", base: "base", task: task, method: "cora", settings: "{}", request: "{}", dataset: dataset,
     idempotencyKey: key, requestDigest: digest, createdBy: by)
 }
