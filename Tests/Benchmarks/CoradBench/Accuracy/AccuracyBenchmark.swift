@@ -15,7 +15,7 @@ struct AccuracyBenchmark: AsyncParsableCommand {
   @Flag(help: "Two tasks, one seed, no grid: about ten minutes.") var quick = false
   @Flag(help: "The grid and the grown subspace alone.") var gridOnly = false
   @Flag(help: "Report what is stored; run nothing of the table.") var report = false
-  @Option(help: "Repeat so many stored runs, drawn by --verify-seed, and compare.") var verify = 0
+  @Option(help: "Repeat so many runs of the committed result, drawn by --verify-seed, and compare.") var verify = 0
   @Option(help: "Which runs --verify draws.") var verifySeed: UInt64 = 1
   @Flag(help: "Write the result into the tree.") var record = false
 
@@ -26,6 +26,7 @@ struct AccuracyBenchmark: AsyncParsableCommand {
     let folder = runs.map { URL(fileURLWithPath: $0) } ?? Places.cache.appendingPathComponent("accuracy-runs")
     var laboratory = try AccuracyLaboratory(
       bench: bench, index: index, store: try AccuracyStore(folder: folder), width: jobs)
+    if verify > 0 { return try await repeatRuns(&laboratory) }
     let grid = try await rates(&laboratory)
     for arm in Arm.allCases { say("rate \(arm.rawValue): \(grid.chosen[arm] ?? arm.defaultRate)") }
     if gridOnly { return }
@@ -36,7 +37,6 @@ struct AccuracyBenchmark: AsyncParsableCommand {
     result.printReport()
     try ResultFile.write(result, quick ? "accuracy-quick" : "accuracy", record: record, compact: true)
     try ResultFile.write(Data(result.plot.svg.utf8), "accuracy.svg", record: record)
-    if verify > 0 { try await repeatRuns(laboratory, table.jobs) }
   }
 
   /// The grid first for what needs no grown subspace, then the subspace, then the rest.
@@ -78,7 +78,7 @@ struct AccuracyBenchmark: AsyncParsableCommand {
 
   private func table(
     _ laboratory: AccuracyLaboratory, _ rates: [Arm: Float]
-  ) async throws -> (runs: [AccuracyRun], jobs: [AccuracyJob], wanted: Int) {
+  ) async throws -> (runs: [AccuracyRun], wanted: Int) {
     let tasks = quick ? ["sections-language", "tag-library"] : laboratory.index.names("table")
     let all = (0..<UInt64(quick ? 1 : seeds)).flatMap { seed in
       tasks.flatMap { task in
@@ -92,22 +92,30 @@ struct AccuracyBenchmark: AsyncParsableCommand {
       let stored = try all.filter {
         try laboratory.store.run(try laboratory.configuration($0).digest) != nil
       }
-      return (try await laboratory.run(stored), stored, all.count)
+      return (try await laboratory.run(stored), all.count)
     }
-    return (try await laboratory.run(all), all, all.count)
+    return (try await laboratory.run(all), all.count)
   }
 
-  private func repeatRuns(_ laboratory: AccuracyLaboratory, _ jobs: [AccuracyJob]) async throws {
+  /// The committed runs need nothing but the index and the base: what the grown subspace takes is trained again where it
+  /// is not stored.
+  private func repeatRuns(_ laboratory: inout AccuracyLaboratory) async throws {
+    guard let committed = try ResultFile.recorded(AccuracyResult.self, "accuracy") else {
+      throw BenchError("no result is committed")
+    }
+    try await laboratory.grow(loraRate: committed.rates[Arm.lora.rawValue] ?? Arm.lora.defaultRate)
     var random = RandomSource(seed: verifySeed)
-    var order = jobs
+    var order = committed.runs
     random.shuffle(&order)
     var differing = 0
-    for job in order.prefix(verify) {
-      let stored = try laboratory.store.run(try laboratory.configuration(job).digest)
-      let (again, _) = try await laboratory.compute(job)
-      let isEqual = stored?.version == again.version && stored?.right == again.right
+    for run in order.prefix(verify) {
+      let (again, _) = try await laboratory.compute(
+        AccuracyJob(arm: run.arm, task: run.task, purpose: "table", rate: run.rate, seed: run.seed))
+      let isEqual =
+        try run.configuration == again.configuration.digest && run.version == again.version
+        && run.right == again.right
       if !isEqual { differing += 1 }
-      say("repeat \(job.task) \(job.arm.rawValue) seed \(job.seed): \(isEqual ? "equal" : "DIFFERS")")
+      say("repeat \(run.task) \(run.arm.rawValue) seed \(run.seed): \(isEqual ? "equal" : "DIFFERS")")
     }
     say("repeated \(min(verify, order.count)) runs by seed \(verifySeed): \(differing) differ")
     guard differing == 0 else { throw ExitCode.failure }
