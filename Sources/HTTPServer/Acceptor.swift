@@ -152,31 +152,27 @@ actor Acceptor {
 
   // MARK: Drain
 
-  /// Takes what the kernel accepted already, which is ours to answer, and nothing after it.
-  func stopAccepting() {
+  /// Takes what the kernel accepted already, which is ours to answer, and nothing after it. From here on each
+  /// connection's next answer is its last; one that stays idle for `idle` closes.
+  func stopAccepting(idle: Duration) {
     isDraining = true
     for (index, listener) in listeners.enumerated() where index < tokens.count {
       accept(index, budget: limits.connections)
       if let token = tokens[index] { loop.remove(token, descriptor: listener.descriptor) }
       tokens[index] = nil
     }
+    let idleEnd = loop.now + idle.nanoseconds
+    for connection in connections.values { connection.assumeIsolated { $0.drain(idleUntil: idleEnd) } }
   }
 
-  /// Closes connections that stay idle for `idle`, and returns when the busy ones ended; after `grace` those are
-  /// cancelled, and a second later given up.
-  func drain(grace: Duration, idle: Duration) async {
-    let idleEnd = loop.now + idle.nanoseconds
-    drainConnections(idleUntil: idleEnd)
+  /// Returns when all connections ended; after `grace` they are cancelled, and a second later given up.
+  func drain(grace: Duration) async {
     forceAt = loop.now + grace.nanoseconds
     if let timer = timers.first { loop.schedule(timer, at: forceAt) }
     await withCheckedContinuation { waiting in
       // Looked at here: a caller from another executor is suspended by the await itself.
       if connections.isEmpty { waiting.resume() } else { drained = waiting }
     }
-  }
-
-  private func drainConnections(idleUntil time: Int64) {
-    for connection in connections.values { connection.assumeIsolated { $0.drain(idleUntil: time) } }
   }
 
   private func force(_ now: Int64) {

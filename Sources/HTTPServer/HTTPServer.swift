@@ -72,12 +72,12 @@ public final class HTTPServer: Sendable {
       return state
     }
     guard let state = taken else { return }
-    for acceptor in state.acceptors { await acceptor.stopAccepting() }
+    let idle = min(grace, configuration.drainIdleTime)
+    for acceptor in state.acceptors { await acceptor.stopAccepting(idle: idle) }
     // At once: a connection that nobody will accept would hang until the grace is over.
     HTTPServer.closeListeners(state)
-    let idle = min(grace, configuration.drainIdleTime)
     await withTaskGroup(of: Void.self) { group in
-      for acceptor in state.acceptors { group.addTask { await acceptor.drain(grace: grace, idle: idle) } }
+      for acceptor in state.acceptors { group.addTask { await acceptor.drain(grace: grace) } }
     }
     for acceptor in state.acceptors where await acceptor.isEmpty { acceptor.loop.stop() }
     last.withLock { $0 = HTTPServer.sum(state.acceptors) }

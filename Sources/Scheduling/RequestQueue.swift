@@ -101,6 +101,8 @@ public struct RequestQueue: Sendable {
   public var isEmpty: Bool { classes.allSatisfy { $0.count == 0 } }
   /// Rows that wait in one class.
   public func count(of rowClass: RowClass) -> Int { classes[rowClass.rawValue].count }
+  /// Tasks with rows that wait.
+  public var tasks: Set<String> { Set(principals.values.flatMap(\.lanes.keys)) }
 
   /// Whether `rows` more would be admitted; changes nothing.
   public func check(rows: Int, of rowClass: RowClass = .interactive) throws(Full) {

@@ -56,6 +56,17 @@ final class InferenceScheduler: Sendable {
     var running = 0
   }
 
+  /// Who is served and who waits, now.
+  struct Load: Sendable {
+    /// Requests with a row in a batch.
+    var requestsRunning = 0
+    /// The others that have no answer yet.
+    var requestsWaiting = 0
+    var tasksRunning: Set<String> = []
+    /// Tasks with rows that wait.
+    var tasksWaiting: Set<String> = []
+  }
+
   private struct State {
     var queue: RequestQueue
     /// Numbers whose rows are not queued yet, and whether they were cancelled meanwhile.
@@ -66,6 +77,8 @@ final class InferenceScheduler: Sendable {
     var rate = DrainRate()
     var figures = Figures()
     var isRunning = false
+    /// The rows that run.
+    var running: [QueuedRows] = []
     var isDraining = false
     var drained: CheckedContinuation<Void, Never>?
 
@@ -88,6 +101,14 @@ final class InferenceScheduler: Sendable {
   }
 
   var figures: Figures { state.withLock { $0.figures } }
+  var load: Load {
+    state.withLock { state in
+      let running = Set(state.running.lazy.map(\.request)).filter { state.requests[$0] != nil }.count
+      return Load(
+        requestsRunning: running, requestsWaiting: state.requests.count - running,
+        tasksRunning: Set(state.running.lazy.map(\.task)), tasksWaiting: state.queue.tasks)
+    }
+  }
   var depth: Int { state.withLock { $0.queue.count } }
   /// Requests that have no answer yet.
   var open: Int { state.withLock { $0.requests.count + $0.announced.count } }
@@ -232,6 +253,7 @@ final class InferenceScheduler: Sendable {
         }
       }
       state.isRunning = !rows.isEmpty
+      if state.isRunning { state.running = plan.parts }
       state.figures.running = rows.count
       return (rows.isEmpty ? nil : Batch(plan: plan, rows: rows), late)
     }
@@ -257,6 +279,7 @@ final class InferenceScheduler: Sendable {
     let done = state.withLock { state in
       state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
       state.isRunning = false
+      state.running = []
       state.figures.batches += 1
       state.figures.running = 0
       state.figures.tokensComputed += plan.tokens

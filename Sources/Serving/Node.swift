@@ -172,6 +172,12 @@ public final class Node: ServingNode {
     metrics.rowsExpired = figures.rowsExpired
     metrics.queuedRows = scheduler.depth
     metrics.runningRows = figures.running
+    let load = scheduler.load
+    metrics.requestsRunning = load.requestsRunning
+    metrics.requestsWaiting = load.requestsWaiting
+    metrics.tasksRunning = load.tasksRunning.filter { $0 != "base" }.sorted()
+    metrics.tasksWaiting = load.tasksWaiting.filter { $0 != "base" }.sorted()
+    metrics.time = Date().timeIntervalSince1970
     let cached = cache.figures
     metrics.residentAdapters = cached.entries
     metrics.residentAdapterBytes = cached.bytes

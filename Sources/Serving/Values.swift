@@ -330,6 +330,14 @@ public struct ServingMetrics: Sendable {
   public var jobsQueued = 0
   public var trainingSteps = 0
   public var tasks = 0
+  public var requestsRunning = 0
+  public var requestsWaiting = 0
+  /// Tasks with a row in a batch, sorted, without the bare base.
+  public var tasksRunning: [String] = []
+  /// Tasks with rows that wait, likewise.
+  public var tasksWaiting: [String] = []
+  /// When they were taken, in seconds since 1970.
+  public var time = 0.0
 
   public init() {}
 }

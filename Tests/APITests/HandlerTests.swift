@@ -99,6 +99,22 @@ import Testing
     #expect(further.hasSuffix("# HELP a_b One\\nline.\n# TYPE a_b gauge\na_b{k=\"a\\\"\\\\\"} 0.5\n"))
   }
 
+  @Test func figuresHaveTheNamesThatAdapterRoutersLookFor() {
+    var metrics = ServingMetrics()
+    metrics.tasks = 7
+    metrics.requestsRunning = 3
+    metrics.requestsWaiting = 2
+    metrics.tasksRunning = ["a", "b"]
+    metrics.tasksWaiting = ["c"]
+    metrics.time = 1_795_000_000.25
+    let text = String(decoding: PrometheusText.bytes(metrics, []), as: UTF8.self)
+    #expect(text.contains("# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 3\n"))
+    #expect(text.contains("\nvllm:num_requests_waiting 2\n"))
+    let info =
+      #"{max_lora="7",running_lora_adapters="a,b",waiting_lora_adapters="c"}"# + " 1795000000.25\n"
+    #expect(text.hasSuffix("# TYPE vllm:lora_requests_info gauge\nvllm:lora_requests_info" + info))
+  }
+
   @Test func predictionsAreOrderedAndCut() async throws {
     let answer = try await handler().send(
       .post, "/adapters/tickets/infer", #"{"inputs":["x","y"],"parameters":{"top_k":2}}"#)

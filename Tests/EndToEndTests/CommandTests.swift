@@ -114,7 +114,8 @@ import Testing
     }
     #expect(made.status == 0 && made.output.contains("succeeded"), "\(made.errors)")
     let list = try await blocking { try Command.corad(["subspace", "--json"] + url) }
-    #expect(list.json.items.map { $0["name"].string } == ["default", "plain"])
+    // Newest first.
+    #expect(list.json.items.map { $0["name"].string } == ["plain", "default"])
     let shown = try await blocking { try Command.corad(["subspace", "show", "plain"] + url) }
     #expect(shown.output.contains("attention.self.query") && shown.output.contains("random"))
     let refused = try await blocking {

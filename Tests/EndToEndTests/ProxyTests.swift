@@ -185,7 +185,7 @@ import Testing
       let client = try #require(RawConnection(stand.url))
       client.say(
         "POST /datasets?name=half&kind=classification HTTP/1.1\r\nHost: a\r\n"
-          + "Content-Type: application/x-ndjson\r\nContent-Length: 90000000\r\n\r\n")
+          + "Content-Type: application/x-ndjson\r\nContent-Length: 60000000\r\n\r\n")
       for start in stride(from: 0, to: 3_000, by: 100) {
         client.say(String(decoding: Rows.lines(start..<start + 100, size: 1_000), as: UTF8.self))
       }

@@ -57,6 +57,40 @@ import Training
     }
   }
 
+  @Test func loadNamesWhoRunsAndWhoWaits() async throws {
+    // Batches of one row that end when the test says so.
+    let begun = AsyncStream.makeStream(of: (@Sendable ([Prediction]) -> Void).self)
+    let scheduler = InferenceScheduler(
+      compute: { _, done in begun.continuation.yield(done) }, queueRows: 8, batchTokens: 2)
+    let row = BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true)
+    @Sendable func ask(_ task: String, rows: Int) async throws -> Int {
+      try await scheduler.run(
+        Array(repeating: row, count: rows),
+        parts: [.init(task: task, subspace: "", places: Array(0..<rows))], principal: "p", deadline: .max,
+        limitMilliseconds: 1
+      ).predictions.count
+    }
+    var batches = begun.stream.makeAsyncIterator()
+    async let first = ask("a", rows: 2)
+    let end = try #require(await batches.next())
+    async let second = ask("b", rows: 1)
+    while scheduler.depth < 2 { await Task.yield() }
+    let load = scheduler.load
+    // The second row of `a` waits, its request runs.
+    #expect(load.requestsRunning == 1 && load.requestsWaiting == 1)
+    #expect(load.tasksRunning == ["a"] && load.tasksWaiting == ["a", "b"])
+    end([.embedding([])])
+    for _ in 0..<2 {
+      let end = try #require(await batches.next())
+      end([.embedding([])])
+    }
+    let answered = try await [first, second]
+    #expect(answered == [2, 1])
+    let after = scheduler.load
+    #expect(after.requestsRunning + after.requestsWaiting == 0)
+    #expect(after.tasksRunning.isEmpty && after.tasksWaiting.isEmpty)
+  }
+
   @Test func anOldPauseDoesNotStopAResumedJob() async throws {
     try await withNode { node in
       let job = try await node.start("topics", epochs: 40)

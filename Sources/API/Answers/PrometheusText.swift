@@ -32,7 +32,7 @@ enum PrometheusText {
   static func bytes(_ metrics: ServingMetrics, _ further: [MetricSample]) -> [UInt8] {
     var text = ""
     var previous: String?
-    for sample in samples(metrics) + further {
+    for sample in samples(metrics) + aliases(metrics) + further {
       if sample.name != previous {
         text += "# HELP \(sample.name) \(escaped(sample.help, quotes: false))\n"
         text += "# TYPE \(sample.name) \(sample.kind.rawValue)\n"
@@ -70,6 +70,26 @@ enum PrometheusText {
       gauge("jobs_running", "Jobs that run.", metrics.jobsRunning),
       gauge("jobs_queued", "Jobs that wait.", metrics.jobsQueued),
       counter("training_steps", "Optimiser steps.", metrics.trainingSteps),
+    ]
+  }
+
+  /// Names that routers and dashboards for adapter servers look for. A batch takes as many tasks as have rows, so the
+  /// most that run at once are all.
+  private static func aliases(_ metrics: ServingMetrics) -> [MetricSample] {
+    [
+      MetricSample(
+        "vllm:num_requests_running", help: "Requests with an input in a batch.", .gauge,
+        Double(metrics.requestsRunning)),
+      MetricSample(
+        "vllm:num_requests_waiting", help: "Requests whose inputs wait.", .gauge,
+        Double(metrics.requestsWaiting)),
+      MetricSample(
+        "vllm:lora_requests_info", help: "Tasks that run and that wait, at this time.", .gauge, metrics.time,
+        labels: [
+          ("max_lora", String(metrics.tasks)),
+          ("running_lora_adapters", metrics.tasksRunning.joined(separator: ",")),
+          ("waiting_lora_adapters", metrics.tasksWaiting.joined(separator: ",")),
+        ]),
     ]
   }
 
