@@ -9,6 +9,7 @@
 #define CK_ROWS 6
 #include "elementwise.h"
 #include "products.h"
+#include "decoder.h"
 #include "table.h"
 CK_TABLE(ck_avx2, "avx2");
 #pragma clang attribute pop

@@ -9,6 +9,7 @@
 #define CK_ROWS 12
 #include "elementwise.h"
 #include "products.h"
+#include "decoder.h"
 #include "table.h"
 CK_TABLE(ck_avx512, "avx512");
 #pragma clang attribute pop

@@ -1,6 +1,7 @@
 #include "CKernels.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 extern const ck_kernels ck_scalar;
 #if defined(__x86_64__)
@@ -35,5 +36,22 @@ void ck_pack(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inpu
     for (ptrdiff_t k = 0; k < inputs; k++)
       for (ptrdiff_t lane = 0; lane < CK_PANEL; lane++)
         panel[k * CK_PANEL + lane] = lane < count ? w[(first + lane) * stride + k] : 0;
+  }
+}
+
+static uint16_t narrowed(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if (value != value) return (uint16_t)(bits >> 16 | 0x40);
+  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void ck_pack_narrow(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inputs, uint16_t *panels) {
+  for (ptrdiff_t first = 0; first < outputs; first += CK_PANEL) {
+    const ptrdiff_t count = outputs - first < CK_PANEL ? outputs - first : CK_PANEL;
+    uint16_t *panel = panels + first * inputs;
+    for (ptrdiff_t k = 0; k < inputs; k++)
+      for (ptrdiff_t lane = 0; lane < CK_PANEL; lane++)
+        panel[k * CK_PANEL + lane] = lane < count ? narrowed(w[(first + lane) * stride + k]) : 0;
   }
 }

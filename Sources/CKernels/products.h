@@ -18,15 +18,27 @@ static int next_rows(ptrdiff_t left) {
   return (int)((left + tiles - 1) / tiles);
 }
 
+/* A stretch of a bfloat16 panel as float32. */
+static void widen_panel(const uint16_t *from, float *to, ptrdiff_t k) {
+  for (ptrdiff_t i = 0; i < k * CK_PANEL; i += CK_PANEL) store(to + i, load_narrow(from + i));
+}
+
 static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t length,
                         int first, int last) {
+  float widened[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
   const int wide = rows <= CK_ROWS ? tile_panels(rows) : 1;
   const ptrdiff_t columns = wide * CK_PANEL;
   for (ptrdiff_t n = 0; n < a->outputs; n += columns) {
     tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = a->inputs * CK_PANEL, .k = length,
               .zRow = a->zStride, .bPanel = a->extraInputs * CK_PANEL, .extra = last ? a->extra : 0,
-              .yRow = a->yStride, .scale = 1};
-    t.w = a->panels + n * a->inputs + k * CK_PANEL;
+              .yRow = a->yStride, .scale = 1, .narrow = a->narrow};
+    t.w = weight_at(a->panels, n * a->inputs + k * CK_PANEL, a->narrow);
+    /* Where several tiles of rows read the panel it is widened once. */
+    if (a->narrow && rows > CK_ROWS) {
+      widen_panel(t.w, widened, length);
+      t.w = widened;
+      t.narrow = 0;
+    }
     if (t.extra) t.b = a->extraPanels + n * a->extraInputs;
     t.from = first ? (a->accumulate ? FROM_Y : 0) | (a->bias ? FROM_BIAS : 0) : FROM_Y;
     t.bias = a->bias ? a->bias + n : 0;
@@ -45,7 +57,7 @@ static void linear(const ck_linear *a) {
   for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
     const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
     /* With one or two tiles of rows a panel is read once or twice, and blocks would only cost. */
-    const ptrdiff_t block = rows <= 2 * CK_ROWS ? a->inputs : CK_BLOCK;
+    const ptrdiff_t block = rows <= (a->narrow ? 1 : 2) * CK_ROWS ? a->inputs : CK_BLOCK;
     for (ptrdiff_t k = 0; k < a->inputs; k += block)
       linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs);
   }
@@ -82,16 +94,22 @@ CK_INLINE void turn(const float *from, ptrdiff_t stride, float *to, ptrdiff_t co
  * stack, once for all rows, and the forward tile does the rest. */
 static void linear_backward(const ck_linear_backward *a) {
   float turned[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
+  float widened[CK_PANEL * CK_PANEL] __attribute__((aligned(64)));
   for (ptrdiff_t k = 0; k < a->columns; k += CK_PANEL) {
     const ptrdiff_t inputs = least(CK_PANEL, a->columns - k);
     for (ptrdiff_t o = 0; o < a->outputs; o += CK_BLOCK) {
       const ptrdiff_t outputs = least(CK_BLOCK, a->outputs - o);
       for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL) {
-        const float *piece = a->panels + (o + p) * a->inputs + k * CK_PANEL;
+        const ptrdiff_t element = (o + p) * a->inputs + k * CK_PANEL;
+        const float *piece = weight_at(a->panels, element, a->narrow);
         /* The next piece is pages away, where the processor does not look for it by itself. */
         if (p + CK_PANEL < outputs)
           for (ptrdiff_t line = 0; line < inputs; line++)
-            __builtin_prefetch(piece + (a->inputs + line) * CK_PANEL);
+            __builtin_prefetch(weight_at(piece, (a->inputs + line) * CK_PANEL, a->narrow));
+        if (a->narrow) {
+          widen_panel((const uint16_t *)piece, widened, inputs);
+          piece = widened;
+        }
         if (inputs == CK_PANEL) turn(piece, CK_PANEL, turned + p * CK_PANEL, CK_PANEL);
         else turn(piece, CK_PANEL, turned + p * CK_PANEL, inputs);
       }

@@ -7,5 +7,6 @@
 #define CK_ROWS 6
 #include "elementwise.h"
 #include "products.h"
+#include "decoder.h"
 #include "table.h"
 CK_TABLE(ck_scalar, "scalar");

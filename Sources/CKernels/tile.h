@@ -11,8 +11,9 @@ enum { FROM_Y = 1, FROM_BIAS = 2 };
 typedef struct {
   const float *x; /* x[row * xRow + k * xK] */
   ptrdiff_t xRow, xK;
-  const float *w; /* w[panel * wPanel + k * wK + lane] */
+  const void *w; /* w[panel * wPanel + k * wK + lane], float32, or bfloat16 where `narrow` */
   ptrdiff_t wPanel, wK;
+  int narrow;
   ptrdiff_t k;
   /* a second stretch of k that continues in the same accumulators: the shared columns */
   const float *z;
@@ -28,22 +29,31 @@ typedef struct {
   int scaled;
 } tile;
 
+/* The address of an element of W, and 16 of its elements as float32. */
+CK_INLINE const void *weight_at(const void *w, ptrdiff_t element, int narrow) {
+  return narrow ? (const void *)((const uint16_t *)w + element) : (const void *)((const float *)w + element);
+}
+CK_INLINE v16 load_weight(const void *w, ptrdiff_t element, int narrow) {
+  return narrow ? load_narrow((const uint16_t *)w + element) : load((const float *)w + element);
+}
+
 CK_INLINE void tile_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const float *x, ptrdiff_t xRow,
-                          ptrdiff_t xK, const float *w, ptrdiff_t wPanel, ptrdiff_t wK, ptrdiff_t k) {
+                          ptrdiff_t xK, const void *w, ptrdiff_t wPanel, ptrdiff_t wK, int narrow,
+                          ptrdiff_t k) {
 #pragma clang loop unroll_count(4)
   for (ptrdiff_t i = 0; i < k; i++) {
     v16 column[4];
-    for (int p = 0; p < panels; p++) column[p] = load(w + p * wPanel);
+    for (int p = 0; p < panels; p++) column[p] = load_weight(w, p * wPanel, narrow);
     for (int r = 0; r < rows; r++) {
       const v16 value = splat(x[r * xRow]);
       for (int p = 0; p < panels; p++) acc[p][r] = fma16(value, column[p], acc[p][r]);
     }
     x += xK;
-    w += wK;
+    w = weight_at(w, wK, narrow);
   }
 }
 
-CK_INLINE void tile_run(const tile *t, int rows, int panels) {
+CK_INLINE void tile_run(const tile *t, int rows, int panels, int narrow) {
   v16 acc[4][CK_ROWS];
   for (int p = 0; p < panels; p++)
     for (int r = 0; r < rows; r++) {
@@ -55,11 +65,11 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels) {
       acc[p][r] = start;
     }
   if (t->xK == 1)
-    tile_chain(acc, rows, panels, t->x, t->xRow, 1, t->w, t->wPanel, t->wK, t->k);
+    tile_chain(acc, rows, panels, t->x, t->xRow, 1, t->w, t->wPanel, t->wK, narrow, t->k);
   else
-    tile_chain(acc, rows, panels, t->x, t->xRow, t->xK, t->w, t->wPanel, t->wK, t->k);
+    tile_chain(acc, rows, panels, t->x, t->xRow, t->xK, t->w, t->wPanel, t->wK, narrow, t->k);
   if (t->extra)
-    tile_chain(acc, rows, panels, t->z, t->zRow, 1, t->b, t->bPanel, CK_PANEL, t->extra);
+    tile_chain(acc, rows, panels, t->z, t->zRow, 1, t->b, t->bPanel, CK_PANEL, 0, t->extra);
   for (int p = 0; p < panels; p++)
     for (int r = 0; r < rows; r++) {
       float *y = t->y + r * t->yRow + p * CK_PANEL;
@@ -72,8 +82,9 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels) {
 /* Few rows leave the multiply-adds waiting for each other, so such tiles span several panels. */
 static int tile_panels(ptrdiff_t rows) { return rows == 1 ? 4 : rows <= CK_ROWS / 2 ? 2 : 1; }
 
-#define CK_TILE(ROWS, PANELS) \
-  static __attribute__((noinline)) void tile_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS); }
+#define CK_TILE(ROWS, PANELS)                                                                              \
+  static __attribute__((noinline)) void tile_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS, 0); } \
+  static __attribute__((noinline)) void narrow_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS, 1); }
 
 CK_TILE(1, 1) CK_TILE(2, 1) CK_TILE(3, 1) CK_TILE(4, 1) CK_TILE(5, 1) CK_TILE(6, 1)
 CK_TILE(1, 2) CK_TILE(2, 2) CK_TILE(3, 2)
@@ -85,19 +96,21 @@ CK_TILE(4, 2) CK_TILE(5, 2) CK_TILE(6, 2)
 
 typedef void tile_function(const tile *);
 
-static tile_function *const tile_one[CK_ROWS] = {
-    tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1,
 #if CK_ROWS == 12
-    tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1,
+#define CK_TILES_ONE(F) F(1, 1), F(2, 1), F(3, 1), F(4, 1), F(5, 1), F(6, 1), F(7, 1), F(8, 1), \
+  F(9, 1), F(10, 1), F(11, 1), F(12, 1)
+#define CK_TILES_TWO(F) F(1, 2), F(2, 2), F(3, 2), F(4, 2), F(5, 2), F(6, 2)
+#else
+#define CK_TILES_ONE(F) F(1, 1), F(2, 1), F(3, 1), F(4, 1), F(5, 1), F(6, 1)
+#define CK_TILES_TWO(F) F(1, 2), F(2, 2), F(3, 2)
 #endif
-};
+#define CK_WIDE(ROWS, PANELS) tile_##ROWS##x##PANELS
+#define CK_NARROW(ROWS, PANELS) narrow_##ROWS##x##PANELS
 
-static tile_function *const tile_two[] = {
-    tile_1x2, tile_2x2, tile_3x2,
-#if CK_ROWS == 12
-    tile_4x2, tile_5x2, tile_6x2,
-#endif
-};
+/* By `narrow` and rows - 1. */
+static tile_function *const tile_one[2][CK_ROWS] = {{CK_TILES_ONE(CK_WIDE)}, {CK_TILES_ONE(CK_NARROW)}};
+static tile_function *const tile_two[2][CK_ROWS / 2] = {{CK_TILES_TWO(CK_WIDE)}, {CK_TILES_TWO(CK_NARROW)}};
+static tile_function *const tile_four[2] = {tile_1x4, narrow_1x4};
 
 /* One tile of rows by `columns` columns, at most `panels` times 16; a ragged last panel goes through a
  * copy, so nothing is read or written past a row's end. */
@@ -106,12 +119,11 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
   tile now = *t;
   for (int p = 0; p < whole;) {
     const int step = whole - p >= 4 && panels >= 4 && rows == 1 ? 4 : whole - p >= 2 && panels >= 2 ? 2 : 1;
-    now.w = t->w + p * t->wPanel;
+    now.w = weight_at(t->w, p * t->wPanel, t->narrow);
     now.b = t->extra ? t->b + p * t->bPanel : t->b;
     now.y = t->y + p * CK_PANEL;
     now.bias = t->from & FROM_BIAS ? t->bias + p * CK_PANEL : t->bias;
-    if (step == 4) tile_1x4(&now);
-    else (step == 2 ? tile_two : tile_one)[rows - 1](&now);
+    (step == 4 ? tile_four[t->narrow] : (step == 2 ? tile_two[t->narrow] : tile_one[t->narrow])[rows - 1])(&now);
     p += step;
   }
   const ptrdiff_t rest = columns - whole * CK_PANEL;
@@ -121,11 +133,11 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
   if (t->from & FROM_Y)
     for (int r = 0; r < rows; r++) copy[r] = load_some(t->y + r * t->yRow + whole * CK_PANEL, rest);
   if (t->from & FROM_BIAS) bias = load_some(t->bias + whole * CK_PANEL, rest);
-  now.w = t->w + whole * t->wPanel;
+  now.w = weight_at(t->w, whole * t->wPanel, t->narrow);
   now.b = t->extra ? t->b + whole * t->bPanel : t->b;
   now.y = (float *)copy;
   now.yRow = CK_PANEL;
   now.bias = (const float *)&bias;
-  tile_one[rows - 1](&now);
+  tile_one[t->narrow][rows - 1](&now);
   for (int r = 0; r < rows; r++) store_some(t->y + r * t->yRow + whole * CK_PANEL, copy[r], rest);
 }

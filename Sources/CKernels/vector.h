@@ -16,6 +16,8 @@ typedef float v16 __attribute__((vector_size(64), aligned(64)));
 typedef float v16u __attribute__((vector_size(64), aligned(4)));
 typedef int32_t i16 __attribute__((vector_size(64), aligned(64)));
 typedef uint32_t u16 __attribute__((vector_size(64), aligned(64)));
+typedef uint16_t h16 __attribute__((vector_size(32), aligned(32)));
+typedef uint16_t h16u __attribute__((vector_size(32), aligned(2)));
 typedef double d8 __attribute__((vector_size(64), aligned(64)));
 typedef float v8 __attribute__((vector_size(32), aligned(32)));
 
@@ -23,6 +25,10 @@ typedef float v8 __attribute__((vector_size(32), aligned(32)));
 
 CK_INLINE v16 load(const float *p) { return *(const v16u *)p; }
 CK_INLINE void store(float *p, v16 v) { *(v16u *)p = v; }
+/* Sixteen bfloat16 values: the upper halves of float32 ones. */
+CK_INLINE v16 load_narrow(const uint16_t *p) {
+  return (v16)(__builtin_convertvector((h16)*(const h16u *)p, u16) << 16);
+}
 /* Sixteen copies: spelled out, since adding to zero is not the same for -0 and costs an addition. */
 CK_INLINE v16 splat(float s) { return (v16){s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}; }
 

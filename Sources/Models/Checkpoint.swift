@@ -16,40 +16,41 @@ public struct DenseWeights: Sendable, Equatable {
   }
 }
 
-/// A model folder of the BERT family: config.json and the mapped model.safetensors, every tensor checked by name.
+/// A model folder of the BERT or the Llama family: config.json and the mapped weights, in one file or in shards, every
+/// tensor checked by name.
 ///
-/// An `Encoder` is built from it; subspaces stream its weights.
+/// An `Encoder` or a `Decoder` is built from it; subspaces stream its weights.
 public final class Checkpoint: Sendable {
   public let directory: String
-  public let configuration: EncoderConfiguration
+  public let configuration: ModelConfiguration
   public let sites: [Site]
   /// Element type of the projections.
   public let elementType: ElementType
-  /// SHA-256 of model.safetensors followed by config.json.
+  /// SHA-256 of the weight files in the order of their names, followed by config.json.
   public let digest: Digest
   /// Tokens that a text may have, special tokens included: `max_seq_length` of sentence_bert_config.json where that
   /// file is, at most the config's positions.
   public let textLimit: Int
+  /// Tokens that end a generated text: `eos_token_id` of generation_config.json, else of config.json.
+  public let endTokenIDs: [Int]
   let weights: WeightMap
 
   /// - Parameters:
   ///   - directory: a folder as Hugging Face lays it out.
   ///   - digest: the folder's digest where it is known already; nil reads the whole file for it.
-  /// - Throws: `.unreadable`, what `EncoderConfiguration` throws, `.weights`, `.missingTensor`, `.wrongShape`,
+  /// - Throws: `.unreadable`, what `ModelConfiguration` throws, `.weights`, `.shard`, `.missingTensor`, `.wrongShape`,
   ///   `.wrongElementType`.
   public init(directory: String, digest: Digest? = nil) throws(ModelError) {
     self.directory = directory
-    let config = try Self.read("config.json", in: directory)
-    configuration = try EncoderConfiguration(configJSON: config)
-    sites = Site.all(of: configuration)
-    do throws(SafetensorsError) {
-      weights = WeightMap(try SafetensorsFile(path: directory + "/model.safetensors"))
-    } catch {
-      throw .weights(error)
-    }
+    let config = try FolderFile.read("config.json", in: directory)
+    configuration = try ModelConfiguration(configJSON: config)
+    sites = configuration.sites
+    let files = try WeightFiles(directory: directory)
+    weights = WeightMap(files, configuration)
     elementType = try weights.check(configuration, sites)
     textLimit = try Self.textLimit(in: directory, positions: configuration.positions)
-    self.digest = digest ?? Self.digest(of: weights.file, config)
+    endTokenIDs = try Self.endTokenIDs(in: directory, configuration)
+    self.digest = digest ?? files.digest(config)
   }
 
   /// The tensors' element type by its name in the file, such as `F32`.
@@ -61,9 +62,9 @@ public final class Checkpoint: Sendable {
   /// W `[outputs, inputs]` of a site as float32, read from the mapping.
   /// - Throws: nothing once the checkpoint is open; the type is for the callers' chains.
   public func weight(of site: Site) throws(ModelError) -> Matrix {
-    let entry = try weights.entry(site.name + ".weight")
-    let values = try weights.floats(entry)
-    weights.file.releasePages(of: entry)
+    let tensor = try weights.tensor(site.name + ".weight")
+    let values = try weights.floats(tensor)
+    tensor.releasePages()
     return Matrix(rows: site.outputs, columns: site.inputs, values: values)
   }
 
@@ -78,53 +79,30 @@ public final class Checkpoint: Sendable {
     try weights.dense("classifier", inputs: configuration.hiddenSize, outputs: nil)
   }
 
-  private static func digest(of file: SafetensorsFile, _ config: [UInt8]) -> Digest {
-    var stream = SHA256Stream()
-    file.withFileBytes { stream.update($0) }
-    file.releaseAllPages()
-    stream.update(config)
-    return stream.finalize()
-  }
-
   private static func textLimit(in directory: String, positions: Int) throws(ModelError) -> Int {
     struct SentenceConfig: Decodable {
       let limit: Int?
       enum CodingKeys: String, CodingKey { case limit = "max_seq_length" }
     }
     let name = "sentence_bert_config.json"
-    let bytes: [UInt8]
-    do throws(ModelError) {
-      bytes = try read(name, in: directory)
-    } catch .unreadable(_, ENOENT) {
-      return positions
-    }
-    let config: SentenceConfig
-    do {
-      config = try JSONDecoder().decode(SentenceConfig.self, from: Data(bytes))
-    } catch {
-      throw .malformed(file: name, field: nil)
-    }
+    guard let bytes = try FolderFile.readIfPresent(name, in: directory) else { return positions }
+    let config = try ConfigJSON.decode(SentenceConfig.self, bytes, file: name)
     guard let length = config.limit else { return positions }
     guard length >= 1 else { throw .malformed(file: name, field: "max_seq_length") }
     return min(length, positions)
   }
 
-  /// A small file of the folder.
-  private static func read(_ name: String, in directory: String) throws(ModelError) -> [UInt8] {
-    guard let file = fopen(directory + "/" + name, "rbe") else {
-      throw .unreadable(file: name, code: errno)
+  private static func endTokenIDs(
+    in directory: String, _ configuration: ModelConfiguration
+  ) throws(ModelError) -> [Int] {
+    struct GenerationConfig: Decodable {
+      let endTokens: TokenIDs?
+      enum CodingKeys: String, CodingKey { case endTokens = "eos_token_id" }
     }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = fread(&chunk, 1, chunk.count, file)
-      if count == 0 { break }
-      bytes += chunk[..<count]
-      guard bytes.count <= 1 << 24 else { throw .malformed(file: name, field: nil) }
-    }
-    // A folder opens like a file and fails at its first read.
-    guard ferror(file) == 0 else { throw .unreadable(file: name, code: errno) }
-    return bytes
+    guard case .decoder(let decoder) = configuration else { return [] }
+    let name = "generation_config.json"
+    guard let bytes = try FolderFile.readIfPresent(name, in: directory) else { return decoder.endTokenIDs }
+    let config = try ConfigJSON.decode(GenerationConfig.self, bytes, file: name)
+    return config.endTokens?.ids ?? decoder.endTokenIDs
   }
 }

@@ -20,18 +20,22 @@ public final class Encoder: Sendable {
   private let blocks: [Block]
 
   /// Packs the projections; the pages of the mapping that they came from are given back one by one.
-  /// - Throws: `.weights` when the file has changed since the checkpoint was opened.
+  /// - Throws: `.unsupportedArchitecture` for a decoder; `.weights` when the file has changed since the checkpoint was
+  ///   opened.
   public init(_ checkpoint: Checkpoint) throws(ModelError) {
-    configuration = checkpoint.configuration
+    guard case .encoder(let configuration) = checkpoint.configuration else {
+      throw .unsupportedArchitecture(checkpoint.configuration.modelType)
+    }
+    self.configuration = configuration
     sites = checkpoint.sites
     digest = checkpoint.digest
     parameterCount = checkpoint.parameterCount
-    embeddings = try Embeddings(checkpoint.configuration, checkpoint.weights)
+    embeddings = try Embeddings(configuration, checkpoint.weights)
     var blocks: [Block] = []
-    for layer in 0..<checkpoint.configuration.layers {
-      let first = layer * SiteKind.allCases.count
-      let own = checkpoint.sites[first..<first + SiteKind.allCases.count]
-      blocks.append(try Block(layer: layer, own, checkpoint.configuration, checkpoint.weights))
+    for layer in 0..<configuration.layers {
+      let first = layer * SiteKind.encoder.count
+      let own = checkpoint.sites[first..<first + SiteKind.encoder.count]
+      blocks.append(try Block(layer: layer, own, configuration, checkpoint.weights))
     }
     self.blocks = blocks
     pooler = try checkpoint.pooler()

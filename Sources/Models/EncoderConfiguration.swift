@@ -28,9 +28,6 @@ public struct EncoderConfiguration: Sendable, Equatable {
 
   public var headSize: Int { hiddenSize / heads }
 
-  /// Largest value of a size; a product of any three stays far below 2^63.
-  static let limitSize = 1 << 20
-
   public init(
     hiddenSize: Int, layers: Int, heads: Int, intermediateSize: Int, positions: Int, vocabularySize: Int,
     typeVocabularySize: Int, layerNormEpsilon: Float = 1e-12, activation: EncoderActivation = .gelu,
@@ -53,37 +50,30 @@ public struct EncoderConfiguration: Sendable, Equatable {
   /// - Throws: `.malformed`, `.unsupportedArchitecture` for a model of another family, `.unsupportedSetting`,
   ///   `.missingSetting`, `.settingOutOfRange`.
   public init(configJSON: [UInt8]) throws(ModelError) {
-    let file = try ConfigFile(configJSON)
+    let file = try ConfigJSON.decode(ConfigFile.self, configJSON)
     let family = try file.requireFamily()
     try file.requireEncoder()
-    let hiddenSize = try size(file.hiddenSize, "hidden_size")
-    let heads = try size(file.numAttentionHeads, "num_attention_heads")
+    let hiddenSize = try ConfigJSON.size(file.hiddenSize, "hidden_size")
+    let heads = try ConfigJSON.size(file.numAttentionHeads, "num_attention_heads")
     guard hiddenSize % heads == 0 else {
       throw .settingOutOfRange(field: "num_attention_heads", value: heads)
     }
-    let vocabularySize = try size(file.vocabSize, "vocab_size")
+    let vocabularySize = try ConfigJSON.size(file.vocabSize, "vocab_size")
     let padTokenID = file.padTokenId ?? 0
     guard (0..<vocabularySize).contains(padTokenID) else {
       throw .settingOutOfRange(field: "pad_token_id", value: padTokenID)
     }
     self.init(
-      hiddenSize: hiddenSize, layers: try size(file.numHiddenLayers, "num_hidden_layers"), heads: heads,
-      intermediateSize: try size(file.intermediateSize, "intermediate_size"),
-      positions: try size(file.maxPositionEmbeddings, "max_position_embeddings"),
+      hiddenSize: hiddenSize, layers: try ConfigJSON.size(file.numHiddenLayers, "num_hidden_layers"),
+      heads: heads,
+      intermediateSize: try ConfigJSON.size(file.intermediateSize, "intermediate_size"),
+      positions: try ConfigJSON.size(file.maxPositionEmbeddings, "max_position_embeddings"),
       vocabularySize: vocabularySize,
       // Absent in a config means transformers' default.
-      typeVocabularySize: try size(file.typeVocabSize ?? 2, "type_vocab_size"),
+      typeVocabularySize: try ConfigJSON.size(file.typeVocabSize ?? 2, "type_vocab_size"),
       layerNormEpsilon: try file.epsilon(), activation: try file.activation(), padTokenID: padTokenID,
       modelType: family)
   }
-}
-
-private func size(_ value: Int?, _ field: String) throws(ModelError) -> Int {
-  guard let value else { throw .missingSetting(field: field) }
-  guard (1...EncoderConfiguration.limitSize).contains(value) else {
-    throw .settingOutOfRange(field: field, value: value)
-  }
-  return value
 }
 
 /// The fields of config.json that decide something here.
@@ -120,16 +110,6 @@ private struct ConfigFile: Decodable {
     case positionEmbeddingType = "position_embedding_type"
     case isDecoder = "is_decoder"
     case addCrossAttention = "add_cross_attention"
-  }
-
-  init(_ bytes: [UInt8]) throws(ModelError) {
-    do {
-      self = try JSONDecoder().decode(ConfigFile.self, from: Data(bytes))
-    } catch DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context) {
-      throw .malformed(file: "config.json", field: context.codingPath.first?.stringValue)
-    } catch {
-      throw .malformed(file: "config.json", field: nil)
-    }
   }
 
   /// The model type; where a config has none, its architectures decide.

@@ -1,8 +1,8 @@
 public import Tensors
 
-/// What adapters do at the encoder's projections. Called on one lane by one thread.
+/// What adapters do at a model's projections. Called on one lane by one thread.
 ///
-/// At a site the encoder computes `Y = X·Wᵀ + bias + Z·Bᵀ`, where Z and B come from `shrink`, then calls `expand`.
+/// At a site the model computes `Y = X·Wᵀ + bias + Z·Bᵀ`, where Z and B come from `shrink`, then calls `expand`.
 /// Memory that the patch takes from the arena in `prepare` and `shrink` lives until the group's last `expand` in
 /// `forward`, and until the caller's scope ends in `forwardForTraining`.
 public protocol ProjectionPatch: AnyObject {

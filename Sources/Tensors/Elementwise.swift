@@ -159,3 +159,70 @@ extension Elementwise {
     }
   }
 }
+
+extension Elementwise {
+  /// y = x/√(mean(x²) + ε)·gain of each row.   gain `[columns]`. `inverse` `[rows]` receives 1/√… for the
+  /// backward pass.
+  public static func rmsNorm(
+    _ x: MatrixView, gain: UnsafePointer<Float>, epsilon: Float, into y: MatrixView,
+    inverse: UnsafeMutablePointer<Float>? = nil
+  ) {
+    same(x, y)
+    let run = Kernels.table.rms_norm
+    for row in 0..<x.rows {
+      var scale: Float = 0
+      run(x.row(row), gain, epsilon, y.row(row), x.columns, &scale)
+      inverse?[row] = scale
+    }
+  }
+
+  /// dX = the gradient at x or dX += it; the gain is frozen.   `input` is the forward's x.
+  public static func rmsNormBackward(
+    _ dY: MatrixView, input: MatrixView, gain: UnsafePointer<Float>, inverse: UnsafePointer<Float>,
+    accumulate: Bool = false, into dX: MatrixView
+  ) {
+    same(dY, input)
+    same(dY, dX)
+    let run = Kernels.table.rms_norm_backward
+    for row in 0..<dY.rows {
+      run(
+        dY.row(row), input.row(row), gain, inverse[row], accumulate ? 1 : 0, dX.row(row), dY.columns)
+    }
+  }
+
+  /// y = gate·σ(gate)⊙up.
+  public static func swiGLU(gate: MatrixView, up: MatrixView, into y: MatrixView) {
+    same(gate, up)
+    same(gate, y)
+    let run = Kernels.table.swiglu
+    for row in 0..<y.rows { run(gate.row(row), up.row(row), y.row(row), y.columns) }
+  }
+
+  /// dUp = dY⊙gate·σ,  dGate = dY⊙up⊙σ(1 + gate(1 − σ)),  σ = σ(gate).   `gate` and `up` are the forward's;
+  /// each output may be any input.
+  public static func swiGLUBackward(
+    _ dY: MatrixView, gate: MatrixView, up: MatrixView, into dGate: MatrixView, _ dUp: MatrixView
+  ) {
+    same(gate, up)
+    same(gate, dY)
+    same(gate, dGate)
+    same(gate, dUp)
+    let run = Kernels.table.swiglu_backward
+    for row in 0..<dY.rows {
+      run(dY.row(row), gate.row(row), up.row(row), dGate.row(row), dUp.row(row), dY.columns)
+    }
+  }
+
+  /// Turns every head of a row by the row's angles in place: of a head's two halves, (a, b) becomes
+  /// (a·cos − b·sin, b·cos + a·sin). `inverse` applies the transpose, which is the backward pass.
+  /// x `[rows, heads·2h]`, cosines and sines `[rows, h]`.
+  public static func rotate(_ x: MatrixView, cosines: MatrixView, sines: MatrixView, inverse: Bool = false) {
+    same(cosines, sines)
+    let half = cosines.columns
+    precondition(x.rows == cosines.rows && half > 0 && x.columns % (2 * half) == 0, "rotate: shapes")
+    let run = Kernels.table.rotate
+    for row in 0..<x.rows {
+      run(x.row(row), cosines.row(row), sines.row(row), inverse ? -1 : 1, half, x.columns / (2 * half))
+    }
+  }
+}

@@ -32,7 +32,7 @@ import Testing
   static let settings = [
     Setting(field: "model_type", value: "roberta", error: .unsupportedArchitecture("roberta")),
     Setting(field: "model_type", value: "distilbert", error: .unsupportedArchitecture("distilbert")),
-    Setting(field: "model_type", value: "llama", error: .unsupportedArchitecture("llama")),
+    Setting(field: "model_type", value: "gpt2", error: .unsupportedArchitecture("gpt2")),
     Setting(
       field: "architectures", value: ["T5EncoderModel"], error: .unsupportedArchitecture("T5EncoderModel")),
     Setting(

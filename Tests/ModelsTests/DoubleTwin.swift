@@ -1,8 +1,8 @@
 import Foundation
 import Models
 
-/// Reverse-mode differentiation of small matrices in Double: the slow twin of the encoder. It knows eight operations,
-/// each with its own derivative, and nothing of the encoder's hand-written backward pass.
+/// Reverse-mode differentiation of small matrices in Double: the slow twin of the models. It knows a few operations,
+/// each with its own derivative, and nothing of the models' hand-written backward passes.
 final class DoubleGraph {
   final class Node {
     let rows: Int
@@ -20,7 +20,7 @@ final class DoubleGraph {
 
   private var steps: [() -> Void] = []
 
-  private func record(
+  func record(
     _ rows: Int, _ columns: Int, _ values: [Double], _ backward: @escaping (Node) -> Void
   ) -> Node {
     let node = Node(rows: rows, columns: columns, values: values)

@@ -29,12 +29,12 @@ enum Fixture {
     }
   }
 
-  static func golden(_ label: String) throws -> SafetensorsDocument {
-    let file = tests.appending(path: "Goldens/encoder/\(label).safetensors")
+  static func golden(_ label: String, of model: String = "encoder") throws -> SafetensorsDocument {
+    let file = tests.appending(path: "Goldens/\(model)/\(label).safetensors")
     let document = try SafetensorsDocument(bytes: Array(Data(contentsOf: file)))
-    try #require(document.metadata["magic"] == "corad-golden-encoder")
+    try #require(document.metadata["magic"] == "corad-golden-\(model)")
     try #require(document.metadata["version"] == "1")
-    let script = try Data(contentsOf: tests.appending(path: "Goldens/record_encoder.py"))
+    let script = try Data(contentsOf: tests.appending(path: "Goldens/record_\(model).py"))
     #expect(
       document.metadata["generator"] == Digest.sha256(of: Array(script)).hex,
       "\(label) was recorded by another script; record again")
@@ -44,7 +44,7 @@ enum Fixture {
   static func batch(_ golden: SafetensorsDocument) throws -> PackedBatch {
     PackedBatch(
       ids: try golden.integers("ids").map { Int32($0) },
-      types: try golden.integers("types").map { Int32($0) },
+      types: golden.entry("types") == nil ? [] : try golden.integers("types").map { Int32($0) },
       starts: try golden.integers("starts"))
   }
 }

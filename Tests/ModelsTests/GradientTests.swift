@@ -136,8 +136,8 @@ extension Tolerance {
       let file = try SafetensorsFile(path: folder.directory + "/model.safetensors")
       var tensors: [String: [Double]] = [:]
       for entry in file.entries { tensors[entry.name] = try file.floats(entry.name).map { Double($0) } }
-      twin = TwinEncoder(configuration: checkpoint.configuration, tensors: tensors)
-      weights = GoldenStream.values("C", batch.rows * checkpoint.configuration.hiddenSize)
+      twin = TwinEncoder(configuration: encoder.configuration, tensors: tensors)
+      weights = GoldenStream.values("C", batch.rows * encoder.configuration.hiddenSize)
     }
 
     func factors(of patch: FactorPatch) -> TwinEncoder.Factors {
@@ -218,10 +218,12 @@ extension Tolerance {
       }
     }
   }
+}
 
-  private func relativeError(_ a: [Double], _ b: [Double]) -> Double {
-    let difference = zip(a, b).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
-    let norm = b.reduce(0) { $0 + $1 * $1 }.squareRoot()
-    return norm == 0 ? (difference == 0 ? 0 : .infinity) : difference / norm
-  }
+/// ‖a−b‖/‖b‖.
+func relativeError(_ a: [Double], _ b: [Double]) -> Double {
+  guard a.count == b.count else { return .infinity }
+  let difference = zip(a, b).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+  let norm = b.reduce(0) { $0 + $1 * $1 }.squareRoot()
+  return norm == 0 ? (difference == 0 ? 0 : .infinity) : difference / norm
 }

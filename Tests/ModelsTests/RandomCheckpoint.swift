@@ -2,7 +2,7 @@ import Foundation
 import Models
 import Safetensors
 
-/// The integer generator of Tests/Goldens/record_encoder.py.
+/// The integer generator of Tests/Goldens/record_encoder.py and record_decoder.py.
 enum GoldenStream {
   /// SplitMix64 as a counter, seeded by FNV-1a of the name.
   static func hashes(_ name: String, _ count: Int) -> [UInt64] {
@@ -33,7 +33,13 @@ final class RandomCheckpoint {
     var edit: (inout [(name: String, shape: [Int], values: [Float])]) -> Void = { _ in }
     var configEdit: (inout [String: Any]) -> Void = { _ in }
     var sentenceConfig: String?
+    var generationConfig: String?
+    /// More than one: the tensors are dealt out to as many files, with an index.
+    var shards = 1
+    var indexEdit: (inout [String: String]) -> Void = { _ in }
   }
+
+  typealias Tensor = (name: String, shape: [Int], values: [Float])
 
   let directory: String
 
@@ -43,15 +49,20 @@ final class RandomCheckpoint {
     directory = folder.path
     let parsed = try JSONSerialization.jsonObject(with: Data(configJSON.utf8))
     guard var object = parsed as? [String: Any] else { throw ModelError.malformed(file: "test", field: nil) }
-    let configuration = try EncoderConfiguration(configJSON: Array(configJSON.utf8))
-    var tensors = Self.tensors(label: label, configuration, options)
+    var tensors: [Tensor]
+    switch try ModelConfiguration(configJSON: Array(configJSON.utf8)) {
+    case .encoder(let configuration): tensors = Self.tensors(label: label, configuration, options)
+    case .decoder(let configuration): tensors = Self.tensors(label: label, configuration, options)
+    }
     options.edit(&tensors)
     options.configEdit(&object)
     try JSONSerialization.data(withJSONObject: object).write(to: folder.appending(path: "config.json"))
-    try Data(Self.encode(tensors, options.elementType))
-      .write(to: folder.appending(path: "model.safetensors"))
+    try Self.write(tensors, options, to: folder)
     if let text = options.sentenceConfig {
       try Data(text.utf8).write(to: folder.appending(path: "sentence_bert_config.json"))
+    }
+    if let text = options.generationConfig {
+      try Data(text.utf8).write(to: folder.appending(path: "generation_config.json"))
     }
   }
 
@@ -59,7 +70,7 @@ final class RandomCheckpoint {
 
   private static func tensors(
     label: String, _ configuration: EncoderConfiguration, _ options: Options
-  ) -> [(name: String, shape: [Int], values: [Float])] {
+  ) -> [Tensor] {
     let width = configuration.hiddenSize
     var shapes: [(String, [Int])] = [
       ("embeddings.word_embeddings.weight", [configuration.vocabularySize, width]),
@@ -98,8 +109,60 @@ final class RandomCheckpoint {
     }
   }
 
+  private static func tensors(
+    label: String, _ configuration: DecoderConfiguration, _ options: Options
+  ) -> [Tensor] {
+    let width = configuration.hiddenSize
+    var shapes: [(String, [Int])] = [
+      ("model.embed_tokens.weight", [configuration.vocabularySize, width]), ("model.norm.weight", [width]),
+    ]
+    for layer in 0..<configuration.layers {
+      let block = "model.layers.\(layer)."
+      for norm in ["input_layernorm", "post_attention_layernorm"] {
+        shapes.append((block + norm + ".weight", [width]))
+      }
+      guard configuration.normsHeads else { continue }
+      for norm in ["q_norm", "k_norm"] {
+        shapes.append((block + "self_attn.\(norm).weight", [configuration.headSize]))
+      }
+    }
+    for site in Site.all(of: configuration) {
+      shapes.append((site.name + ".weight", [site.outputs, site.inputs]))
+      if site.hasBias { shapes.append((site.name + ".bias", [site.outputs])) }
+    }
+    if !configuration.tiesEmbeddings {
+      shapes.append(("lm_head.weight", [configuration.vocabularySize, width]))
+    }
+    return shapes.map { name, shape in
+      var values = GoldenStream.values("\(label)/\(name)", shape.reduce(1, *))
+      if name.hasSuffix("norm.weight") {
+        values = values.map { ((1 + $0 / 2) * 128).rounded(.toNearestOrEven) / 128 }
+      } else if configuration.tiesEmbeddings || name != "model.embed_tokens.weight" {
+        values = values.map { $0 / 8 }
+      }
+      return (name, shape, values)
+    }
+  }
+
+  private static func write(_ tensors: [Tensor], _ options: Options, to folder: URL) throws {
+    guard options.shards > 1 else {
+      try Data(encode(tensors, options.elementType)).write(to: folder.appending(path: "model.safetensors"))
+      return
+    }
+    var shardOf: [String: String] = [:]
+    for shard in 0..<options.shards {
+      let name = "model-0000\(shard + 1)-of-0000\(options.shards).safetensors"
+      let own = tensors.enumerated().filter { $0.offset % options.shards == shard }.map(\.element)
+      for tensor in own { shardOf[tensor.name] = name }
+      try Data(encode(own, options.elementType)).write(to: folder.appending(path: name))
+    }
+    options.indexEdit(&shardOf)
+    try JSONSerialization.data(withJSONObject: ["metadata": ["total_size": 1], "weight_map": shardOf])
+      .write(to: folder.appending(path: "model.safetensors.index.json"))
+  }
+
   private static func encode(
-    _ tensors: [(name: String, shape: [Int], values: [Float])], _ type: ElementType
+    _ tensors: [Tensor], _ type: ElementType
   ) -> [UInt8] {
     if type == .f32 { return SafetensorsEncoder.encode(tensors, metadata: ["format": "pt"]) }
     var data: [UInt8] = []

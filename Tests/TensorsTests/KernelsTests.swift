@@ -27,11 +27,12 @@ import Testing
       var forward = ck_linear(
         x: x.view.base, xStride: x.view.stride, panels: panels.view.base, rows: rows, inputs: inputs,
         outputs: outputs, bias: nil, z: nil, zStride: 0, extraPanels: nil, extra: 0, extraInputs: 0,
-        y: y.view.base, yStride: y.view.stride, accumulate: 0)
+        y: y.view.base, yStride: y.view.stride, accumulate: 0, narrow: 0)
       kernels.linear(&forward)
       var backward = ck_linear_backward(
         dY: dY.view.base, dYStride: dY.view.stride, panels: panels.view.base, rows: rows, inputs: inputs,
-        outputs: outputs, columns: inputs, dX: dX.view.base, dXStride: dX.view.stride, accumulate: 0)
+        outputs: outputs, columns: inputs, dX: dX.view.base, dXStride: dX.view.stride,
+        accumulate: 0, narrow: 0)
       kernels.linear_backward(&backward)
       let activated = (0..<4).map { kind in
         let result = Field(rows, inputs)

@@ -1,4 +1,3 @@
-internal import Safetensors
 internal import Tensors
 
 /// Token, position and segment vectors, read from the mapped file row by row.
@@ -7,21 +6,18 @@ internal import Tensors
 ///
 /// Nothing below is trained, so there is no backward. Positions and segments are few and resident; words stay mapped.
 struct Embeddings: Sendable {
-  private let file: SafetensorsFile
-  private let words: TensorEntry
+  private let words: TokenTable
   private let positions: FrozenVector
   private let types: FrozenVector
   private let norm: ResidualNorm
   private let width: Int
 
   init(_ configuration: EncoderConfiguration, _ weights: WeightMap) throws(ModelError) {
-    file = weights.file
-    words = try weights.entry(WeightMap.wordEmbeddings)
-    let positionEntry = try weights.entry(WeightMap.positionEmbeddings)
-    let typeEntry = try weights.entry(WeightMap.typeEmbeddings)
-    positions = FrozenVector(try weights.floats(positionEntry))
-    types = FrozenVector(try weights.floats(typeEntry))
-    weights.file.releasePages(of: positionEntry)
+    words = .mapped(try weights.tensor(WeightMap.wordEmbeddings))
+    let positionTensor = try weights.tensor(WeightMap.positionEmbeddings)
+    positions = FrozenVector(try weights.floats(positionTensor))
+    types = FrozenVector(try weights.floats(WeightMap.typeEmbeddings))
+    positionTensor.releasePages()
     norm = try ResidualNorm(
       WeightMap.embeddingNorm, epsilon: configuration.layerNormEpsilon, weights)
     width = configuration.hiddenSize
@@ -33,15 +29,12 @@ struct Embeddings: Sendable {
 
   /// Overwrites `x` `[T, D]`. Ids, segments and lengths are inside the configuration's.
   func forward(_ batch: PackedBatch, into x: MatrixView) {
-    let vocabulary = words.shape[0]
     let segments = types.count / width
     for sequence in 0..<batch.count {
       let rows = batch.rows(of: sequence)
       precondition(rows.count * width <= positions.count, "a sequence is longer than the positions")
       for row in rows {
-        let id = Int(batch.ids[row])
-        precondition(id >= 0 && id < vocabulary, "a token id is outside the vocabulary")
-        file.copyFloats(of: words, elements: id * width..<(id + 1) * width, into: x.row(row))
+        words.copyRow(batch.ids[row], into: x.row(row))
         let segment = batch.types.isEmpty ? 0 : Int(batch.types[row])
         precondition(segment >= 0 && segment < segments, "a segment is outside the types")
         Elementwise.addRow(types.base + segment * width, to: x.rows(row..<row + 1))

@@ -1,7 +1,7 @@
 internal import Safetensors
 internal import Tensors
 
-/// Frozen floats with an address that stays: biases and norms are read by kernels during the encoder's whole life.
+/// Frozen floats with an address that stays: biases and norms are read by kernels during the model's whole life.
 // SAFETY: written by init alone, read-only afterwards, freed by deinit after the last reference.
 final class FrozenVector: @unchecked Sendable {
   let base: UnsafeMutablePointer<Float>
@@ -23,29 +23,25 @@ final class FrozenVector: @unchecked Sendable {
 struct Projection: Sendable {
   let site: Site
   let weight: PackedWeights
-  let bias: FrozenVector
+  let bias: FrozenVector?
 
   /// Packs W out of the mapping and gives its pages back.
-  init(_ site: Site, _ weights: WeightMap) throws(ModelError) {
+  init(_ site: Site, _ weights: WeightMap, as element: PackedElement = .float32) throws(ModelError) {
     self.site = site
-    let entry = try weights.entry(site.name + ".weight")
-    weight = PackedWeights(
-      Matrix(rows: site.outputs, columns: site.inputs, values: try weights.floats(entry)))
-    weights.file.releasePages(of: entry)
-    let biasEntry = try weights.entry(site.name + ".bias")
-    bias = FrozenVector(try weights.floats(biasEntry))
+    weight = try weights.packed(site.name + ".weight", as: element)
+    bias = site.hasBias ? FrozenVector(try weights.floats(site.name + ".bias")) : nil
   }
 
-  var residentBytes: Int { weight.residentBytes + bias.count * MemoryLayout<Float>.stride }
+  var residentBytes: Int { weight.residentBytes + (bias?.count ?? 0) * MemoryLayout<Float>.stride }
 
   /// Overwrites `y`. The patch has been told of `x` by `prepare` before.
   func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     guard let patch, patch.adapts(site.index) else {
-      weight.multiply(x, bias: bias.base, extra: nil, accumulate: false, into: y)
+      weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, into: y)
       return
     }
     let extra = patch.shrink(site.index, input: x, arena: arena)
-    weight.multiply(x, bias: bias.base, extra: extra, accumulate: false, into: y)
+    weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: extra, accumulate: false, into: y)
     patch.expand(site.index, output: y, arena: arena)
   }
 

@@ -23,8 +23,8 @@ struct ResidualNorm: Sendable {
   }
 
   init(_ name: String, epsilon: Float, _ weights: WeightMap) throws(ModelError) {
-    gain = FrozenVector(try weights.floats(weights.entry(name + ".weight")))
-    bias = FrozenVector(try weights.floats(weights.entry(name + ".bias")))
+    gain = FrozenVector(try weights.floats(name + ".weight"))
+    bias = FrozenVector(try weights.floats(name + ".bias"))
     self.epsilon = epsilon
   }
 

@@ -1,0 +1,93 @@
+internal import Tensors
+
+/// The gated half of a decoder's block.
+///
+///     g = X·Wgᵀ (+ bg),  u = X·Wuᵀ (+ bu),  a = g·σ(g)⊙u,  Y = a·Wdᵀ (+ bd)        X [T, D], g, u, a [T, I]
+///
+/// Backward: da = dY·Wd,  du = da⊙g·σ,  dg = da⊙u⊙σ(1 + g(1 − σ)),  dX = dg·Wg + du·Wu.
+struct GatedFeedForward: Sendable {
+  let gate: Projection
+  let up: Projection
+  let down: Projection
+
+  /// What backward needs.
+  struct Tape {
+    let gate: MatrixView
+    let up: MatrixView
+    let activated: MatrixView
+  }
+
+  init(
+    _ sites: ArraySlice<Site>, _ weights: WeightMap, as element: PackedElement
+  ) throws(ModelError) {
+    let first = sites.startIndex + 4
+    gate = try Projection(sites[first], weights, as: element)
+    up = try Projection(sites[first + 1], weights, as: element)
+    down = try Projection(sites[first + 2], weights, as: element)
+  }
+
+  var residentBytes: Int { gate.residentBytes + up.residentBytes + down.residentBytes }
+
+  private func projectInner(
+    _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, _ g: MatrixView, _ u: MatrixView
+  ) {
+    let sites = gate.site.index..<gate.site.index + 2
+    if let patch, sites.contains(where: patch.adapts) { patch.prepare(sites, input: x, arena: arena) }
+    gate.forward(x, patch: patch, arena: arena, into: g)
+    up.forward(x, patch: patch, arena: arena, into: u)
+  }
+
+  private func projectDown(
+    _ a: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView
+  ) {
+    let site = down.site.index
+    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: a, arena: arena) }
+    down.forward(a, patch: patch, arena: arena, into: y)
+  }
+
+  /// Overwrites `y`, before the residual sum. Scratch: 2·T·I.
+  func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
+    arena.scope {
+      let g = arena.matrix(x.rows, gate.site.outputs)
+      let u = arena.matrix(x.rows, gate.site.outputs)
+      arena.scope { projectInner(x, patch: patch, arena: arena, g, u) }
+      Elementwise.swiGLU(gate: g, up: u, into: g)
+      arena.scope { projectDown(g, patch: patch, arena: arena, into: y) }
+    }
+  }
+
+  /// The same as `forward`, keeping what backward needs; memory comes from `arena` and stays.
+  func forwardForTraining(
+    _ x: MatrixView, patch: any ProjectionPatch, arena: Arena, into y: MatrixView
+  ) -> Tape {
+    let inner = gate.site.outputs
+    let tape = Tape(
+      gate: arena.matrix(x.rows, inner), up: arena.matrix(x.rows, inner),
+      activated: arena.matrix(x.rows, inner))
+    projectInner(x, patch: patch, arena: arena, tape.gate, tape.up)
+    Elementwise.swiGLU(gate: tape.gate, up: tape.up, into: tape.activated)
+    projectDown(tape.activated, patch: patch, arena: arena, into: y)
+    return tape
+  }
+
+  /// Overwrites `dX`, the gradient at X. `dX` nil: only the gradients of adapted sites are wanted.
+  func backward(
+    _ dY: MatrixView, input x: MatrixView, tape: Tape, patch: any ProjectionPatch, arena: Arena,
+    into dX: MatrixView?
+  ) {
+    guard dX != nil || patch.adapts(gate.site.index) || patch.adapts(up.site.index) else {
+      down.backward(
+        dY, input: tape.activated, patch: patch, arena: arena, accumulate: false, into: nil)
+      return
+    }
+    arena.scope {
+      let dGate = arena.matrix(x.rows, gate.site.outputs)
+      let dUp = arena.matrix(x.rows, gate.site.outputs)
+      down.backward(
+        dY, input: tape.activated, patch: patch, arena: arena, accumulate: false, into: dGate)
+      Elementwise.swiGLUBackward(dGate, gate: tape.gate, up: tape.up, into: dGate, dUp)
+      gate.backward(dGate, input: x, patch: patch, arena: arena, accumulate: false, into: dX)
+      up.backward(dUp, input: x, patch: patch, arena: arena, accumulate: true, into: dX)
+    }
+  }
+}
