@@ -116,11 +116,14 @@ enum TrainingBody {
   }
 
   private static func sites(_ body: ObjectDecoder) -> [SiteKind]? {
-    guard let names = body.array("sites", count: 0...SiteKind.allCases.count) else { return nil }
-    let allowed = SiteKind.allCases.map(\.rawValue).joined(separator: ", ")
+    // The bases that tasks can be trained on are encoders.
+    let kinds = SiteKind.encoder
+    guard let names = body.array("sites", count: 0...kinds.count) else { return nil }
+    let allowed = kinds.map(\.rawValue).joined(separator: ", ")
     var sites: [SiteKind] = []
     for (index, name) in names.enumerated() {
-      guard case .string(let text) = name, let site = SiteKind(rawValue: text) else {
+      guard case .string(let text) = name, let site = SiteKind(rawValue: text), kinds.contains(site)
+      else {
         body.errors.add("/sites/\(index)", "is not a site", allowed: allowed)
         continue
       }
