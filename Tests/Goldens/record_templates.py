@@ -129,7 +129,7 @@ def main():
     def render(template, **context):
         try:
             return _compile_jinja_template(template).render(strftime_now=strftime, **context)
-        except (jinja2.exceptions.TemplateError, TypeError, ValueError, ZeroDivisionError, KeyError, OverflowError) as error:
+        except (jinja2.exceptions.TemplateError, TypeError, ValueError, ZeroDivisionError, KeyError, OverflowError, SyntaxError) as error:
             return error
 
     lines = [f"corad-templates 1 jinja={jinja2.__version__} commit={commit}"]
