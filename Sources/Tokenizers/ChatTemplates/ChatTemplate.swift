@@ -36,7 +36,8 @@ public struct ChatTemplate: Sendable {
   ///   - context: what the template's names stand for: `messages`, `tools`, `add_generation_prompt`, `bos_token`, …
   ///   - now: what `strftime_now` formats.
   public func render(
-    _ context: [(name: String, value: TemplateValue)], now: TemplateDate = TemplateDate(), limits: Limits = Limits()
+    _ context: [(name: String, value: TemplateValue)], now: TemplateDate = TemplateDate(),
+    limits: Limits = Limits()
   ) throws(ChatTemplateError) -> String {
     let scope = Template.Scope()
     for (name, value) in context { scope.set(name, Template.Value(value)) }
@@ -55,7 +56,8 @@ public struct TemplateDate: Sendable, Equatable {
   public var minute: Int
   public var second: Int
 
-  public init(year: Int = 1970, month: Int = 1, day: Int = 1, hour: Int = 0, minute: Int = 0, second: Int = 0) {
+  public init(year: Int = 1970, month: Int = 1, day: Int = 1, hour: Int = 0, minute: Int = 0, second: Int = 0)
+  {
     self.year = year
     self.month = min(max(month, 1), 12)
     self.day = day
@@ -65,7 +67,8 @@ public struct TemplateDate: Sendable, Equatable {
   }
 
   private static let months = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November",
     "December",
   ]
   private static let days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]

@@ -32,7 +32,9 @@ extension Template.Interpreter {
       }
     case "odd", "even", "divisibleby":
       let divisor = name == "divisibleby" ? try argument(self).integer : 2
-      guard let integer = value.integer, let divisor, divisor != 0 else { throw fault("\(name) of what is no integer") }
+      guard let integer = value.integer, let divisor, divisor != 0 else {
+        throw fault("\(name) of what is no integer")
+      }
       let isDivided = divisor == -1 || integer % divisor == 0
       return name == "odd" ? !isDivided : isDivided
     case "lower", "upper":
@@ -63,22 +65,30 @@ extension Template.Interpreter {
     case "raise_exception":
       throw .raised(line: line, message: try text(of: arguments.first ?? named.first?.value ?? .string("")))
     case "strftime_now":
-      guard case .string(let format)? = arguments.first ?? named.first?.value else { throw fault("strftime_now needs a format") }
+      guard case .string(let format)? = arguments.first ?? named.first?.value else {
+        throw fault("strftime_now needs a format")
+      }
       try make(bytes: format.utf8.count * 8)
       guard let text = now.formatted(format) else { throw .unknown(line: line, name: "the format \(format)") }
       return .string(text)
     case "range":
       var bounds: [Int] = []
       for argument in arguments {
-        guard let integer = argument.integer else { throw fault("'\(argument.type)' object cannot be interpreted as an integer") }
+        guard let integer = argument.integer else {
+          throw fault("'\(argument.type)' object cannot be interpreted as an integer")
+        }
         bounds.append(integer)
       }
-      guard (1...3).contains(bounds.count), bounds.count < 3 || bounds[2] != 0 else { throw fault("range takes one to three numbers") }
+      guard (1...3).contains(bounds.count), bounds.count < 3 || bounds[2] != 0 else {
+        throw fault("range takes one to three numbers")
+      }
       let (from, to) = bounds.count == 1 ? (0, bounds[0]) : (bounds[0], bounds[1])
       let step = bounds.count == 3 ? bounds[2] : 1
       let length = (Double(to) - Double(from)) / Double(step)
       // The sandbox of the library allows no more either.
-      guard length <= 100_000 else { throw fault("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).") }
+      guard length <= 100_000 else {
+        throw fault("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).")
+      }
       try charge(max(0, Int(length)) * 16)
       return .list(stride(from: from, to: to, by: step).map { .integer($0) })
     default:
@@ -98,8 +108,10 @@ extension Template.Interpreter {
     "index", "count", "copy", "append", "extend", "insert", "pop", "remove", "reverse", "sort", "clear",
   ]
   static let textMethods: Set<String> = [
-    "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "upper", "lower", "title",
-    "capitalize", "replace", "join", "find", "rfind", "index", "count", "isdigit", "isalpha", "isalnum", "isspace",
+    "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "upper", "lower",
+    "title",
+    "capitalize", "replace", "join", "find", "rfind", "index", "count", "isdigit", "isalpha", "isalnum",
+    "isspace",
     "isupper", "islower", "removeprefix", "removesuffix", "zfill", "partition", "rpartition",
   ]
 
@@ -127,7 +139,9 @@ extension Template.Interpreter {
       case "index", "count":
         guard let value = arguments.first else { throw fault("\(name) expected 1 argument, got 0") }
         if name == "count" { return .integer(values.count { Value.equal($0, value) }) }
-        guard let index = values.firstIndex(where: { Value.equal($0, value) }) else { throw fault("value is not in list") }
+        guard let index = values.firstIndex(where: { Value.equal($0, value) }) else {
+          throw fault("value is not in list")
+        }
         return .integer(index)
       default: throw fault("access to attribute '\(name)' of 'list' object is unsafe.")
       }
@@ -158,7 +172,9 @@ extension Template.Interpreter {
       }
     }
     func required(_ index: Int, _ parameter: String, _ runner: Self) throws(ChatTemplateError) -> String {
-      guard let text = try string(index, parameter, runner) else { throw runner.fault("\(name)() needs a str") }
+      guard let text = try string(index, parameter, runner) else {
+        throw runner.fault("\(name)() needs a str")
+      }
       return text
     }
     let scalars = text.unicodeScalars
@@ -176,7 +192,9 @@ extension Template.Interpreter {
       let limit = arguments[1, "maxsplit"]?.integer ?? -1
       try make(bytes: text.utf8.count * 16)
       guard name == "rsplit", let separator else {
-        guard name == "split" || limit < 0 else { throw .unknown(line: line, name: "rsplit at white space with a limit") }
+        guard name == "split" || limit < 0 else {
+          throw .unknown(line: line, name: "rsplit at white space with a limit")
+        }
         return .list(TemplateText.split(text, separator, limit: limit).map { .string($0) })
       }
       return .list(TemplateText.rightSplit(text, separator, limit: limit).map { .string($0) })
@@ -184,9 +202,12 @@ extension Template.Interpreter {
       let separator = try required(0, "sep", self)
       guard !separator.isEmpty else { throw fault("empty separator") }
       let isFirst = name == "partition"
-      let parts = isFirst ? TemplateText.split(text, separator, limit: 1) : TemplateText.rightSplit(text, separator, limit: 1)
+      let parts =
+        isFirst
+        ? TemplateText.split(text, separator, limit: 1) : TemplateText.rightSplit(text, separator, limit: 1)
       guard parts.count == 2 else {
-        let whole: [Value] = isFirst ? [.string(text), .string(""), .string("")] : [.string(""), .string(""), .string(text)]
+        let whole: [Value] =
+          isFirst ? [.string(text), .string(""), .string("")] : [.string(""), .string(""), .string(text)]
         return .tuple(whole)
       }
       return .tuple([.string(parts[0]), .string(separator), .string(parts[1])])
@@ -198,7 +219,9 @@ extension Template.Interpreter {
       if case .tuple(let several)? = parts.first { parts = several[...] }
       for part in parts {
         guard case .string(let part) = part else { throw fault("\(name)() needs a str, not \(part.type)") }
-        if name == "startswith" ? text.utf8.starts(with: part.utf8) : text.utf8.reversed().starts(with: part.utf8.reversed()) {
+        if name == "startswith"
+          ? text.utf8.starts(with: part.utf8) : text.utf8.reversed().starts(with: part.utf8.reversed())
+        {
           return .bool(true)
         }
       }
@@ -213,7 +236,9 @@ extension Template.Interpreter {
       let values = try elements(of: arguments[0, "iterable"] ?? .none)
       var parts: [String] = []
       for value in values {
-        guard case .string(let part) = value else { throw fault("sequence item: expected str instance, \(value.type) found") }
+        guard case .string(let part) = value else {
+          throw fault("sequence item: expected str instance, \(value.type) found")
+        }
         parts.append(part)
       }
       try make(bytes: parts.reduce(0) { $0 + $1.utf8.count + text.utf8.count })
@@ -236,7 +261,8 @@ extension Template.Interpreter {
       return .integer(part.isEmpty ? scalars.count + 1 : TemplateText.split(text, part, limit: -1).count - 1)
     case "removeprefix":
       let part = try required(0, "prefix", self)
-      return .string(text.utf8.starts(with: part.utf8) ? String(scalars.dropFirst(part.unicodeScalars.count)) : text)
+      return .string(
+        text.utf8.starts(with: part.utf8) ? String(scalars.dropFirst(part.unicodeScalars.count)) : text)
     case "removesuffix":
       let part = try required(0, "suffix", self)
       let hasIt = !part.isEmpty && text.utf8.reversed().starts(with: part.utf8.reversed())
@@ -246,9 +272,16 @@ extension Template.Interpreter {
       let hasSign = scalars.first == "-" || scalars.first == "+"
       let zeros = String(repeating: "0", count: max(0, width - scalars.count))
       return .string(hasSign ? String(scalars.prefix(1)) + zeros + String(scalars.dropFirst()) : zeros + text)
-    case "isdigit": return .bool(!text.isEmpty && scalars.allSatisfy { $0.properties.numericType == .decimal || $0.properties.numericType == .digit })
+    case "isdigit":
+      return .bool(
+        !text.isEmpty
+          && scalars.allSatisfy {
+            $0.properties.numericType == .decimal || $0.properties.numericType == .digit
+          })
     case "isalpha": return .bool(!text.isEmpty && scalars.allSatisfy(Self.isLetter))
-    case "isalnum": return .bool(!text.isEmpty && scalars.allSatisfy { Self.isLetter($0) || $0.properties.numericType != nil })
+    case "isalnum":
+      return .bool(
+        !text.isEmpty && scalars.allSatisfy { Self.isLetter($0) || $0.properties.numericType != nil })
     case "isspace": return .bool(!text.isEmpty && scalars.allSatisfy(TemplateText.isSpace))
     case "isupper": return .bool(try test(.string(text), "upper", []))
     case "islower": return .bool(try test(.string(text), "lower", []))

@@ -37,7 +37,9 @@ extension Template.Interpreter {
         guard let expression else { return nil }
         let value = try runner.evaluate(expression, scope)
         if case .none = value { return nil }
-        guard let integer = value.integer else { throw runner.fault("slice indices must be integers or None") }
+        guard let integer = value.integer else {
+          throw runner.fault("slice indices must be integers or None")
+        }
         return integer
       }
       return try slice(object, bound(&self, from), bound(&self, to), bound(&self, by))
@@ -111,7 +113,8 @@ extension Template.Interpreter {
       if Self.mapMethods.contains(name) { return .method(object, name) }
       return map[.string(name)] ?? missing
     case .namespace(let namespace): return namespace.map[.string(name)] ?? missing
-    case .loop(let loop): return loop[name] ?? (["cycle", "changed"].contains(name) ? .method(object, name) : missing)
+    case .loop(let loop):
+      return loop[name] ?? (["cycle", "changed"].contains(name) ? .method(object, name) : missing)
     case .string: return Self.textMethods.contains(name) ? .method(object, name) : missing
     case .list, .tuple: return Self.listMethods.contains(name) ? .method(object, name) : missing
     case .macro(let macro): return name == "name" ? .string(macro.name) : missing

@@ -43,7 +43,8 @@ extension Template.Interpreter {
       let values = try elements(of: value)
       var parts: [String] = []
       for value in values {
-        parts.append(try text(of: attribute.map { (a) throws(ChatTemplateError) in try member(value, a) } ?? value))
+        parts.append(
+          try text(of: attribute.map { (a) throws(ChatTemplateError) in try member(value, a) } ?? value))
       }
       let separator = try arguments[0, "d"].map { (v) throws(ChatTemplateError) in try text(of: v) } ?? ""
       try make(bytes: parts.reduce(0) { $0 + $1.utf8.count + separator.utf8.count })
@@ -70,7 +71,8 @@ extension Template.Interpreter {
     }
     return try json(
       value, indent: indent, itemSeparator: separators?.0, keySeparator: separators?.1,
-      sortsKeys: arguments[3, "sort_keys"]?.isTrue ?? false, isASCII: arguments[0, "ensure_ascii"]?.isTrue ?? false)
+      sortsKeys: arguments[3, "sort_keys"]?.isTrue ?? false,
+      isASCII: arguments[0, "ensure_ascii"]?.isTrue ?? false)
   }
 
   private mutating func textFilter(
@@ -82,16 +84,24 @@ extension Template.Interpreter {
     case "lower": return .string(text.lowercased())
     case "capitalize": return .string(TemplateText.capitalized(text))
     case "title":
-      return .string(TemplateText.title(text) { TemplateText.isSpace($0) || "-([{<".unicodeScalars.contains($0) })
+      return .string(
+        TemplateText.title(text) { TemplateText.isSpace($0) || "-([{<".unicodeScalars.contains($0) })
     case "trim":
-      guard case .string(let characters)? = arguments[0, "chars"] else { return .string(TemplateText.strip(text, nil)) }
+      guard case .string(let characters)? = arguments[0, "chars"] else {
+        return .string(TemplateText.strip(text, nil))
+      }
       return .string(TemplateText.strip(text, characters))
     case "replace":
       return try method(.string(text), "replace", arguments.positional, arguments.named)
-    case "wordcount": return .integer(text.unicodeScalars.split { !$0.properties.isAlphabetic && !("0"..."9").contains($0) && $0 != "_" }.count)
+    case "wordcount":
+      return .integer(
+        text.unicodeScalars.split { !$0.properties.isAlphabetic && !("0"..."9").contains($0) && $0 != "_" }
+          .count)
     case "indent":
       var width = "    "
-      if let integer = arguments[0, "width"]?.integer { width = String(repeating: " ", count: min(max(integer, 0), 1024)) }
+      if let integer = arguments[0, "width"]?.integer {
+        width = String(repeating: " ", count: min(max(integer, 0), 1024))
+      }
       if case .string(let given)? = arguments[0, "width"] { width = given }
       let isFirst = arguments[1, "first"]?.isTrue ?? false
       let isBlank = arguments[2, "blank"]?.isTrue ?? false
@@ -104,7 +114,9 @@ extension Template.Interpreter {
       return .string((isFirst ? width : "") + indented.joined(separator: "\n"))
     default:
       var escaped = text
-      for (character, entity) in [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")] {
+      for (character, entity) in [
+        ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;"),
+      ] {
         escaped = TemplateText.replace(escaped, character, entity, limit: -1)
       }
       try make(bytes: escaped.utf8.count)
@@ -128,16 +140,22 @@ extension Template.Interpreter {
       return arguments[0, "default"] ?? .integer(0)
     case "float":
       if let number = value.number { return .number(number) }
-      if case .string(let text) = value, let number = Double(TemplateText.strip(text, nil)) { return .number(number) }
+      if case .string(let text) = value, let number = Double(TemplateText.strip(text, nil)) {
+        return .number(number)
+      }
       return arguments[0, "default"] ?? .number(0)
     case "abs":
       if let integer = value.integer, integer != .min { return .integer(abs(integer)) }
       guard let number = value.number else { throw fault("bad operand type for abs(): '\(value.type)'") }
       return .number(abs(number))
     default:
-      guard let number = value.number else { throw fault("type \(value.type) doesn't define __round__ method") }
+      guard let number = value.number else {
+        throw fault("type \(value.type) doesn't define __round__ method")
+      }
       var rule = FloatingPointRoundingRule.toNearestOrEven
-      if case .string(let method)? = arguments[1, "method"] { rule = method == "ceil" ? .up : method == "floor" ? .down : rule }
+      if case .string(let method)? = arguments[1, "method"] {
+        rule = method == "ceil" ? .up : method == "floor" ? .down : rule
+      }
       var scale = 1.0
       for _ in 0..<min(max(arguments[0, "precision"]?.integer ?? 0, 0), 20) { scale *= 10 }
       return .number((number * scale).rounded(rule) / scale)
@@ -152,7 +170,9 @@ extension Template.Interpreter {
       guard case .map(let map) = value else { throw fault("Can only get item pairs from a mapping.") }
       return try shallow(.list(map.entries.map { .tuple([$0.key, $0.value]) }))
     }
-    if name == "reverse", case .string(let text) = value { return .string(String(String.UnicodeScalarView(text.unicodeScalars.reversed()))) }
+    if name == "reverse", case .string(let text) = value {
+      return .string(String(String.UnicodeScalarView(text.unicodeScalars.reversed())))
+    }
     let values = try elements(of: value)
     switch name {
     case "list": return .list(values)
@@ -162,7 +182,8 @@ extension Template.Interpreter {
     case "sum":
       var total = arguments[1, "start"] ?? .integer(0)
       for value in values {
-        let part = try arguments[0, "attribute"].map { (a) throws(ChatTemplateError) in try member(value, a) } ?? value
+        let part =
+          try arguments[0, "attribute"].map { (a) throws(ChatTemplateError) in try member(value, a) } ?? value
         guard let a = total.number, let b = part.number else { throw fault("sum of what is no number") }
         if let x = total.integer, let y = part.integer {
           total = .integer(x &+ y)
@@ -187,11 +208,17 @@ extension Template.Interpreter {
       var keys: [Value] = []
       for value in values {
         let key = try attribute.map { (a) throws(ChatTemplateError) in try member(value, a) } ?? value
-        if case .string(let text) = key, !isCased { keys.append(.string(text.lowercased())) } else { keys.append(key) }
+        if case .string(let text) = key, !isCased {
+          keys.append(.string(text.lowercased()))
+        } else {
+          keys.append(key)
+        }
       }
       if name == "unique" { return .list(try unique(values, keys)) }
       let pairs = zip(keys, values).map { Value.tuple([$0, $1]) }
-      func part(_ pair: Value, _ index: Int) -> Value { if case .tuple(let parts) = pair { parts[index] } else { pair } }
+      func part(_ pair: Value, _ index: Int) -> Value {
+        if case .tuple(let parts) = pair { parts[index] } else { pair }
+      }
       var order = try sorted(pairs) { part($0, 0) }
       if arguments[0, "reverse"]?.isTrue ?? false {
         // Equal ones keep their order in reverse too.
@@ -199,8 +226,12 @@ extension Template.Interpreter {
       }
       return .list(order.map { part($0, 1) })
     case "dictsort":
-      guard case .map(let map) = value else { throw fault("dictsort of what is no mapping") }
-      let keys = try sorted(values) { if case .string(let text) = $0 { .string(text.lowercased()) } else { $0 } }
+      guard case .map(let map) = value, arguments.positional.count <= 3 else {
+        throw fault("dictsort of what is no mapping")
+      }
+      let keys = try sorted(values) {
+        if case .string(let text) = $0 { .string(text.lowercased()) } else { $0 }
+      }
       return try shallow(.list(keys.map { .tuple([$0, map[$0] ?? .none]) }))
     case "map": return .list(try mapped(values, arguments))
     case "select", "reject", "selectattr", "rejectattr":
@@ -226,7 +257,9 @@ extension Template.Interpreter {
     }
   }
 
-  private mutating func mapped(_ values: [Value], _ arguments: Parameters) throws(ChatTemplateError) -> [Value] {
+  private mutating func mapped(_ values: [Value], _ arguments: Parameters) throws(ChatTemplateError)
+    -> [Value]
+  {
     var result: [Value] = []
     if let attribute = arguments.named.first(where: { $0.name == "attribute" })?.value {
       let standard = arguments.named.first { $0.name == "default" }?.value
@@ -236,7 +269,9 @@ extension Template.Interpreter {
       }
       return result
     }
-    guard case .string(let name)? = arguments.positional.first else { throw fault("map needs a filter or an attribute") }
+    guard case .string(let name)? = arguments.positional.first else {
+      throw fault("map needs a filter or an attribute")
+    }
     let rest = arguments.dropFirst()
     return try deeper { (runner) throws(ChatTemplateError) in
       for value in values {

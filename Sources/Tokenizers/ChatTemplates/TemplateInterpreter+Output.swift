@@ -17,7 +17,8 @@ extension Template.Interpreter {
 
   /// Python's `json.dumps`, without escapes beyond those JSON asks for.
   mutating func json(
-    _ value: Value, indent: String?, itemSeparator: String?, keySeparator: String?, sortsKeys: Bool, isASCII: Bool
+    _ value: Value, indent: String?, itemSeparator: String?, keySeparator: String?, sortsKeys: Bool,
+    isASCII: Bool
   ) throws(ChatTemplateError) -> String {
     var writer = Writer(style: .json)
     writer.indent = indent
@@ -87,7 +88,8 @@ extension Template.Interpreter {
   }
 
   private mutating func write(
-    _ entries: [(key: Value?, value: Value)], _ open: String, _ close: String, _ writer: inout Writer, _ level: Int
+    _ entries: [(key: Value?, value: Value)], _ open: String, _ close: String, _ writer: inout Writer,
+    _ level: Int
   ) throws(ChatTemplateError) {
     writer.text += open
     func newLine(_ writer: inout Writer, _ level: Int) {
@@ -98,7 +100,11 @@ extension Template.Interpreter {
       if index > 0 { writer.text += writer.itemSeparator }
       newLine(&writer, level + 1)
       if let key = entry.key {
-        if writer.style == .json { try write(jsonKey(key), &writer, level + 1) } else { try write(key, &writer, level + 1) }
+        if writer.style == .json {
+          try write(jsonKey(key), &writer, level + 1)
+        } else {
+          try write(key, &writer, level + 1)
+        }
         writer.text += writer.keySeparator
       }
       try write(entry.value, &writer, level + 1)

@@ -51,7 +51,9 @@ extension Template {
 
     /// Counts what is made, before it is.
     mutating func make(bytes: Int) throws(ChatTemplateError) {
-      guard bytes <= limits.outputBytes else { throw .tooMuchText(line: line, limitBytes: limits.outputBytes) }
+      guard bytes <= limits.outputBytes else {
+        throw .tooMuchText(line: line, limitBytes: limits.outputBytes)
+      }
       try charge(bytes)
     }
 
@@ -95,7 +97,9 @@ extension Template {
     }
 
     /// The text that statements make, for a variable or a filter.
-    private mutating func captured(_ statements: [Statement], in scope: Scope) throws(ChatTemplateError) -> String {
+    private mutating func captured(_ statements: [Statement], in scope: Scope) throws(ChatTemplateError)
+      -> String
+    {
       outputs.append("")
       _ = try run(statements, in: scope)
       return outputs.removeLast()
@@ -128,7 +132,9 @@ extension Template {
         for filter in filters { value = try self.filter(value, filter.name, filter.arguments, scope) }
         try set(target, value, in: scope)
       case .condition(let branches, let otherwise):
-        for (test, body) in branches where try evaluate(test, scope).isTrue { return try run(body, in: scope) }
+        for (test, body) in branches where try evaluate(test, scope).isTrue {
+          return try run(body, in: scope)
+        }
         return try run(otherwise, in: scope)
       case .loop(let target, let items, let filter, let body, let otherwise):
         return try loop(target, items, filter, body, otherwise, scope)
@@ -155,7 +161,8 @@ extension Template {
     }
 
     private mutating func loop(
-      _ target: Target, _ items: Expression, _ filter: Expression?, _ body: [Statement], _ otherwise: [Statement],
+      _ target: Target, _ items: Expression, _ filter: Expression?, _ body: [Statement],
+      _ otherwise: [Statement],
       _ scope: Scope
     ) throws(ChatTemplateError) -> Flow {
       var values = try elements(of: evaluate(items, scope))
@@ -223,7 +230,9 @@ extension Template {
           scope.set(parameter.name, .undefined("parameter '\(parameter.name)' was not provided"))
         }
       }
-      if let extra = rest.first { throw fault("macro '\(macro.name)' takes no keyword argument '\(extra.name)'") }
+      if let extra = rest.first {
+        throw fault("macro '\(macro.name)' takes no keyword argument '\(extra.name)'")
+      }
       return .string(try captured(macro.body, in: scope))
     }
   }

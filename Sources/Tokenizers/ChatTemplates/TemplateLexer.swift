@@ -82,7 +82,9 @@ extension Template {
       let kind = source[open + 1]
       let sign = open + 2 < source.count ? source[open + 2] : 0
       position = open + 2
-      if sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+"), kind != UInt8(ascii: "{") || sign == UInt8(ascii: "-") {
+      if sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+"),
+        kind != UInt8(ascii: "{") || sign == UInt8(ascii: "-")
+      {
         position += 1
       }
       let whole = text
@@ -217,7 +219,8 @@ extension Template {
         case 0x09, 0x0B, 0x0C, 0x20: position += 1
         case UInt8(ascii: "0")...UInt8(ascii: "9"): try number()
         case UInt8(ascii: "'"), UInt8(ascii: "\""): try string(byte)
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"), 0x80...:
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"),
+          0x80...:
           let start = position
           while position < source.count, Self.isWord(source[position]) { position += 1 }
           add(.name(String(decoding: source[start..<position], as: UTF8.self)))
@@ -234,7 +237,8 @@ extension Template {
 
     private static func isWord(_ byte: UInt8) -> Bool {
       switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"), 0x80...,
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"),
+        0x80...,
         UInt8(ascii: "0")...UInt8(ascii: "9"):
         true
       default: false
@@ -249,7 +253,8 @@ extension Template {
     }
 
     private mutating func symbol() throws(ChatTemplateError) -> String {
-      for symbol in ["//", "**", "==", "!=", ">=", "<="] as [StaticString] where starts(with: symbol, at: position) {
+      for symbol in ["//", "**", "==", "!=", ">=", "<="] as [StaticString]
+      where starts(with: symbol, at: position) {
         position += 2
         return "\(symbol)"
       }
@@ -263,7 +268,11 @@ extension Template {
 
     private mutating func number() throws(ChatTemplateError) {
       let start = position
-      func digits() { while position < source.count, isDigit(position) || source[position] == UInt8(ascii: "_") { position += 1 } }
+      func digits() {
+        while position < source.count, isDigit(position) || source[position] == UInt8(ascii: "_") {
+          position += 1
+        }
+      }
       digits()
       var isWhole = true
       if position + 1 < source.count, source[position] == UInt8(ascii: "."), isDigit(position + 1) {
@@ -349,7 +358,9 @@ extension Template {
   /// White space as Python's `str` and `re` have it.
   static func isSpace(_ scalar: UInt32) -> Bool {
     switch scalar {
-    case 0x09...0x0D, 0x1C...0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000: true
+    case 0x09...0x0D, 0x1C...0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F,
+      0x3000:
+      true
     default: false
     }
   }

@@ -5,7 +5,8 @@ extension Template.Parser {
   mutating func tupleOrExpression(allowsConditional: Bool = true) throws(ChatTemplateError) -> Expression {
     let line = line
     func one(_ parser: inout Self) throws(ChatTemplateError) -> Expression {
-      try allowsConditional ? parser.expression() : parser.deeper { (p) throws(ChatTemplateError) in try p.disjunction() }
+      try allowsConditional
+        ? parser.expression() : parser.deeper { (p) throws(ChatTemplateError) in try p.disjunction() }
     }
     let first = try one(&self)
     guard token == .symbol(",") else { return first }

@@ -92,7 +92,9 @@ extension Template {
             result.append(Statement(line: line, kind: .output(expression)))
           case .blockBegin:
             parser.advance()
-            guard case .name(let word) = parser.token else { throw parser.fault("a statement is expected, not \(parser.found)") }
+            guard case .name(let word) = parser.token else {
+              throw parser.fault("a statement is expected, not \(parser.found)")
+            }
             if ends.contains(word) { return result }
             parser.advance()
             result.append(Statement(line: line, kind: try parser.statement(word, line: line)))

@@ -85,7 +85,9 @@ enum TemplateText {
       switch scalar.value {
       case 0x0A...0x0D, 0x1C...0x1E, 0x85, 0x2028, 0x2029:
         if keepsEnds { line.append(scalar) }
-        if scalar == "\r", scalars.first == "\n", let feed = scalars.popFirst(), keepsEnds { line.append(feed) }
+        if scalar == "\r", scalars.first == "\n", let feed = scalars.popFirst(), keepsEnds {
+          line.append(feed)
+        }
         lines.append(String(line))
         line = String.UnicodeScalarView()
       default: line.append(scalar)
@@ -112,7 +114,8 @@ enum TemplateText {
 
   /// A text as Python shows it in a list.
   static func representation(_ text: String) -> String {
-    let quote: Unicode.Scalar = text.utf8.contains(UInt8(ascii: "'")) && !text.utf8.contains(UInt8(ascii: "\"")) ? "\"" : "'"
+    let quote: Unicode.Scalar =
+      text.utf8.contains(UInt8(ascii: "'")) && !text.utf8.contains(UInt8(ascii: "\"")) ? "\"" : "'"
     var result = String.UnicodeScalarView([quote])
     func add(_ text: String) { result.append(contentsOf: text.unicodeScalars) }
     for scalar in text.unicodeScalars {
@@ -133,7 +136,8 @@ enum TemplateText {
 
   private static func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
-    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator, .spaceSeparator:
+    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator,
+      .spaceSeparator:
       false
     default: true
     }

@@ -230,7 +230,11 @@ extension Template.Value {
     case (.namespace(let x), .namespace(let y)): x === y
     case (.macro(let x), .macro(let y)): x === y
     default:
-      if let x = a.integer, let y = b.integer { x == y } else if let x = a.number, let y = b.number { x == y } else {
+      if let x = a.integer, let y = b.integer {
+        x == y
+      } else if let x = a.number, let y = b.number {
+        x == y
+      } else {
         false
       }
     }
