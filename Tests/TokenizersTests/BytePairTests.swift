@@ -15,7 +15,9 @@ struct BytePairTests {
   }
 
   /// A merge that looked for its pair from the start each time would take hours.
-  @Test(arguments: ["gpt2", "llama3", "llama2", "unigram"]) func aMegabyteWithoutSpacesIsEncoded(name: String) throws {
+  @Test(arguments: ["gpt2", "llama3", "llama2", "unigram"]) func aMegabyteWithoutSpacesIsEncoded(name: String)
+    throws
+  {
     let tokenizer = try TokenizerGoldens(name).tokenizer
     var random = SplitMix64(state: 5)
     let letters = Array("abcdefghijklmnopqrstuvwxyz".unicodeScalars)
@@ -31,9 +33,10 @@ struct BytePairTests {
 
   @Test func bothFormsOfMergesAreTheSame() throws {
     let vocab = #"{"a":0,"b":1,"c":2,"ab":3,"abc":4}"#
-    let pairs = try Self.tokenizer(model: #"{"type":"BPE","vocab":\#(vocab),"merges":[["a","b"],["ab","c"]]}"#)
+    let pairs = try Self.tokenizer(
+      model: #"{"type":"BPE","vocab":\#(vocab),"merges":[["a","b"],["ab","c"]]}"#)
     let texts = try Self.tokenizer(
-      model: #"{"vocab":\#(vocab),"merges":["#version: 0.2","a b","ab c"]}"#.replacing("##", with: "#"))
+      model: ##"{"vocab":\##(vocab),"merges":["#version: 0.2","a b","ab c"]}"##)
     for text in ["abcab", "cab", "", "bca"] {
       #expect(pairs.encode(text, limit: nil) == texts.encode(text, limit: nil))
     }
@@ -104,7 +107,9 @@ struct BytePairTests {
     for start in stride(from: 0, to: words.count, by: 5000) {
       _ = first.encode(words[start..<start + 5000].joined(separator: " "), limit: nil)
     }
-    for word in words.prefix(500) { #expect(first.encode(word, limit: nil) == second.encode(word, limit: nil)) }
+    for word in words.prefix(500) {
+      #expect(first.encode(word, limit: nil) == second.encode(word, limit: nil))
+    }
   }
 
   @Test func manyAtOnceGiveTheSameTokens() async throws {
