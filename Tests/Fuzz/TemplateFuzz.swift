@@ -10,7 +10,9 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let parts = bytes.split(separator: 0, maxSplits: 1, omittingEmptySubsequences: false)
   let source = String(decoding: parts[0], as: UTF8.self)
   var context = conversation
-  if parts.count > 1, case .object(let members)? = try? TemplateValue(json: Array(parts[1])) { context = members }
+  if parts.count > 1, case .object(let members)? = try? TemplateValue(json: Array(parts[1])) {
+    context = members
+  }
   let limits = ChatTemplate.Limits(steps: 20_000, outputBytes: 1 << 16)
   do throws(ChatTemplateError) {
     let text = try ChatTemplate(source).render(context, limits: limits)

@@ -42,7 +42,9 @@ private func checkText(_ tokenizer: Tokenizer, _ ids: [Int32]) {
 }
 
 private let sound = [wordPiece, byteLevel, sentencePiece, unigram].map { file in
-  guard let tokenizer = try? Tokenizer(json: Array(file.utf8)) else { preconditionFailure("a file is not sound") }
+  guard let tokenizer = try? Tokenizer(json: Array(file.utf8)) else {
+    preconditionFailure("a file is not sound")
+  }
   return tokenizer
 }
 

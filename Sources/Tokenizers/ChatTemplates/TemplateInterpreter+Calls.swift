@@ -93,7 +93,10 @@ extension Template.Interpreter {
       return .list(stride(from: from, to: to, by: step).map { .integer($0) })
     default:
       var map = Template.Map([])
-      if case .map(let given)? = arguments.first { map = given }
+      if case .map(let given)? = arguments.first {
+        try charge(given.entries.count * 64)
+        map = given
+      }
       for (name, value) in named { map[.string(name)] = value }
       return name == "dict" ? try shallow(.map(map)) : try namespace(map)
     }
@@ -133,7 +136,7 @@ extension Template.Interpreter {
       default: throw fault("access to attribute '\(name)' of 'dict' object is unsafe.")
       }
     case .list(let values), .tuple(let values):
-      try charge(values.count * 8)
+      try charge(goingThrough: object)
       switch name {
       case "copy": return object
       case "index", "count":
@@ -150,6 +153,7 @@ extension Template.Interpreter {
         guard !arguments.isEmpty else { throw fault("no items for cycling given") }
         return arguments[loop.index % arguments.count]
       }
+      for value in arguments { try charge(goingThrough: value) }
       let isSame = loop.lastChanged.map { last in
         last.count == arguments.count && zip(last, arguments).allSatisfy { Value.equal($0, $1) }
       }
@@ -163,6 +167,8 @@ extension Template.Interpreter {
     _ text: String, _ name: String, _ arguments: Parameters
   ) throws(ChatTemplateError) -> Value {
     try make(bytes: text.utf8.count)
+    for case .string(let part) in arguments.positional { try chargeSearch(text, part) }
+    for case (_, .string(let part)) in arguments.named { try chargeSearch(text, part) }
     func string(_ index: Int, _ parameter: String, _ runner: Self) throws(ChatTemplateError) -> String? {
       switch arguments[index, parameter] {
       case .string(let text)?: return text

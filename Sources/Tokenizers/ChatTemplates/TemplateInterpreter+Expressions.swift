@@ -1,8 +1,4 @@
 extension Template.Interpreter {
-  typealias Expression = Template.Expression
-  typealias Value = Template.Value
-  typealias Scope = Template.Scope
-
   mutating func evaluate(_ expression: Expression, _ scope: Scope) throws(ChatTemplateError) -> Value {
     try deeper { (runner) throws(ChatTemplateError) in
       runner.line = expression.line
@@ -15,6 +11,7 @@ extension Template.Interpreter {
     switch expression.kind {
     case .constant(let value): return Value(value)
     case .name(let name):
+      try charge(name.utf8.count)
       if let value = scope.find(name) { return value }
       return Self.functions.contains(name) ? .function(name) : .undefined("'\(name)' is undefined")
     case .list(let elements): return try shallow(.list(evaluate(elements, scope)))
@@ -27,7 +24,9 @@ extension Template.Interpreter {
         map[key] = try evaluate(value, scope)
       }
       return try shallow(.map(map))
-    case .attribute(let object, let name): return try attribute(evaluate(object, scope), name)
+    case .attribute(let object, let name):
+      try charge(name.utf8.count)
+      return try attribute(evaluate(object, scope), name)
     case .item(let object, let index): return try item(evaluate(object, scope), evaluate(index, scope))
     case .slice(let object, let from, let to, let by):
       let object = try evaluate(object, scope)
@@ -67,7 +66,7 @@ extension Template.Interpreter {
       var text = ""
       for part in parts {
         let part = try self.text(of: evaluate(part, scope))
-        try make(bytes: text.utf8.count + part.utf8.count)
+        try make(bytes: part.utf8.count, to: text.utf8.count)
         text += part
       }
       return .string(text)
@@ -123,33 +122,31 @@ extension Template.Interpreter {
   }
 
   mutating func item(_ object: Value, _ index: Value) throws(ChatTemplateError) -> Value {
-    let missing = Value.undefined("'\(object.type) object' has no element \(try representation(index))")
+    try charge(goingThrough: index)
     switch object {
     case .undefined(let what): throw fault(what)
     case .map(let map):
       if let value = map[index] { return value }
       if case .string(let name) = index, Self.mapMethods.contains(name) { return .method(object, name) }
-      return missing
     case .list(let values), .tuple(let values):
-      guard let index = index.integer else {
-        if case .string(let name) = index { return try attribute(object, name) }
-        return missing
+      if let index = index.integer {
+        let place = index < 0 ? index + values.count : index
+        if values.indices.contains(place) { return values[place] }
+      } else if case .string(let name) = index {
+        return try attribute(object, name)
       }
-      let place = index < 0 ? index + values.count : index
-      return values.indices.contains(place) ? values[place] : missing
     case .string(let text):
-      guard let index = index.integer else {
-        if case .string(let name) = index { return try attribute(object, name) }
-        return missing
+      if let index = index.integer {
+        try charge(text.utf8.count)
+        let scalars = Array(text.unicodeScalars)
+        let place = index < 0 ? index + scalars.count : index
+        if scalars.indices.contains(place) { return .string(String(scalars[place])) }
+      } else if case .string(let name) = index {
+        return try attribute(object, name)
       }
-      try charge(text.utf8.count)
-      let scalars = Array(text.unicodeScalars)
-      let place = index < 0 ? index + scalars.count : index
-      return scalars.indices.contains(place) ? .string(String(scalars[place])) : missing
-    default:
-      if case .string(let name) = index { return try attribute(object, name) }
-      return missing
+    default: if case .string(let name) = index { return try attribute(object, name) }
     }
+    return .undefined("'\(object.type) object' has no such element")
   }
 
   private mutating func slice(
@@ -262,7 +259,10 @@ extension Template.Interpreter {
   mutating func compare(
     _ op: Template.Operator, _ left: Value, _ right: Value
   ) throws(ChatTemplateError) -> Bool {
-    try charge()
+    if op != .within, op != .notWithin {
+      try charge(goingThrough: left)
+      try charge(goingThrough: right)
+    }
     switch op {
     case .equal: return Value.equal(left, right)
     case .notEqual: return !Value.equal(left, right)
@@ -297,12 +297,14 @@ extension Template.Interpreter {
       guard case .string(let part) = value else {
         throw fault("'in <string>' requires string as left operand, not \(value.type)")
       }
-      try charge(text.utf8.count)
+      try chargeSearch(text, part)
       return TemplateText.find(part, in: text) != nil
-    case .map(let map): return map[value] != nil
+    case .map(let map):
+      try charge(goingThrough: value)
+      return map[value] != nil
     default:
       let values = try elements(of: container)
-      try charge(values.count * 8)
+      try charge(goingThrough: container)
       return values.contains { Value.equal($0, value) }
     }
   }
@@ -356,8 +358,9 @@ extension Template.Loop {
     case "first": .bool(index == 0)
     case "last": .bool(index == items.count - 1)
     case "length": .integer(items.count)
-    case "depth": .integer(depth + 1)
-    case "depth0": .integer(depth)
+    // Only recursive loops are deeper.
+    case "depth": .integer(1)
+    case "depth0": .integer(0)
     case "previtem": index > 0 ? items[index - 1] : .undefined("there is no previous item")
     case "nextitem": index + 1 < items.count ? items[index + 1] : .undefined("there is no next item")
     default: nil

@@ -193,15 +193,19 @@ extension Template.Interpreter {
       }
       return total
     case "min", "max":
-      var best: Value?
+      let isCased = arguments[0, "case_sensitive"]?.isTrue ?? false
+      var best: (key: Value, value: Value)?
       for value in values {
+        try charge(goingThrough: value)
+        var key = value
+        if case .string(let text) = value, !isCased { key = .string(text.lowercased()) }
         guard let current = best else {
-          best = value
+          best = (key, value)
           continue
         }
-        if try name == "min" ? isLess(value, current) : isLess(current, value) { best = value }
+        if try name == "min" ? isLess(key, current.key) : isLess(current.key, key) { best = (key, value) }
       }
-      return best ?? .undefined("No aggregated item, sequence was empty.")
+      return best?.value ?? .undefined("No aggregated item, sequence was empty.")
     case "sort", "unique":
       let isCased = arguments[name == "sort" ? 1 : 0, "case_sensitive"]?.isTrue ?? false
       let attribute = arguments[name == "sort" ? 2 : 1, "attribute"]
@@ -263,10 +267,7 @@ extension Template.Interpreter {
     var result: [Value] = []
     if let attribute = arguments.named.first(where: { $0.name == "attribute" })?.value {
       let standard = arguments.named.first { $0.name == "default" }?.value
-      for value in values {
-        let found = try member(value, attribute)
-        if case .undefined = found, let standard { result.append(standard) } else { result.append(found) }
-      }
+      for value in values { result.append(try member(value, attribute, default: standard)) }
       return result
     }
     guard case .string(let name)? = arguments.positional.first else {
@@ -286,6 +287,7 @@ extension Template.Interpreter {
     var seen = Set<Template.Map.Key>()
     var result: [Value] = []
     for (value, key) in zip(values, keys) {
+      try charge(goingThrough: key)
       guard let key = Template.Map.key(key) else { throw fault("unhashable type: '\(key.type)'") }
       if seen.insert(key).inserted { result.append(value) }
     }
@@ -293,12 +295,19 @@ extension Template.Interpreter {
   }
 
   /// `a.b.0` of a value, as `attribute` arguments name it.
-  private mutating func member(_ value: Value, _ attribute: Value) throws(ChatTemplateError) -> Value {
-    if let index = attribute.integer { return try item(value, .integer(index)) }
-    guard case .string(let path) = attribute else { throw fault("an attribute is a text or a number") }
+  private mutating func member(
+    _ value: Value, _ attribute: Value, default standard: Value? = nil
+  ) throws(ChatTemplateError) -> Value {
+    var parts = [attribute]
+    if case .string(let path) = attribute {
+      parts = TemplateText.split(path, ".", limit: -1).map { part in
+        Int(part).map { .integer($0) } ?? .string(part)
+      }
+    }
     var result = value
-    for part in TemplateText.split(path, ".", limit: -1) {
-      result = try item(result, Int(part).map { .integer($0) } ?? .string(part))
+    for part in parts {
+      result = try item(result, part)
+      if case .undefined = result, let standard { result = standard }
     }
     return result
   }
@@ -321,9 +330,10 @@ extension Template.Interpreter {
     _ values: [Value], by key: (Value) -> Value
   ) throws(ChatTemplateError) -> [Value] {
     var current = values.map { (key: key($0), value: $0) }
+    let weight = current.reduce(0) { $0 + Self.weight($1.key) + 64 }
     var width = 1
     while width < current.count {
-      try charge(current.count * 64)
+      try charge(weight)
       var next: [(key: Value, value: Value)] = []
       next.reserveCapacity(current.count)
       for start in stride(from: 0, to: current.count, by: width * 2) {

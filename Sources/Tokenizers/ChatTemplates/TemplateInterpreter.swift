@@ -1,6 +1,10 @@
 extension Template {
   /// Runs statements within limits.
   struct Interpreter {
+    typealias Expression = Template.Expression
+    typealias Value = Template.Value
+    typealias Scope = Template.Scope
+
     /// Evaluations within each other; each takes a few hundred bytes of a small stack.
     static let depthLimit = 160
 
@@ -10,7 +14,6 @@ extension Template {
     var line = 1
     private var steps = 0
     private var depth = 0
-    private var loopDepth = 0
     /// Texts that are being made: the prompt, and within it the bodies of macros and blocks.
     private var outputs: [String] = [""]
     /// Scopes with macros and namespaces, which may hold each other; let go at the end, the oldest first.
@@ -50,11 +53,33 @@ extension Template {
     }
 
     /// Counts what is made, before it is.
-    mutating func make(bytes: Int) throws(ChatTemplateError) {
-      guard bytes <= limits.outputBytes else {
+    ///
+    /// - Parameter to: bytes of what it is added to, which are counted already.
+    mutating func make(bytes: Int, to existing: Int = 0) throws(ChatTemplateError) {
+      guard bytes <= limits.outputBytes, existing <= limits.outputBytes - bytes else {
         throw .tooMuchText(line: line, limitBytes: limits.outputBytes)
       }
       try charge(bytes)
+    }
+
+    /// Counts a search, which may compare the whole part at each place.
+    mutating func chargeSearch(_ text: String, _ part: String) throws(ChatTemplateError) {
+      let (product, isOver) = text.utf8.count.multipliedReportingOverflow(by: max(part.utf8.count, 1))
+      try charge(isOver ? .max / 2 : product)
+    }
+
+    /// Counts going through all of some values, as a comparison may.
+    mutating func charge(goingThrough value: Value) throws(ChatTemplateError) {
+      try charge(Self.weight(value))
+    }
+
+    static func weight(_ value: Value) -> Int {
+      switch value {
+      case .string(let text): text.utf8.count
+      case .list(let values), .tuple(let values): values.reduce(16) { $0 + weight($1) }
+      case .map(let map): map.entries.reduce(16) { $0 + weight($1.key) + weight($1.value) }
+      default: 16
+      }
     }
 
     /// Values within each other, beyond the nesting of what a template is given.
@@ -92,7 +117,7 @@ extension Template {
 
     private mutating func write(_ text: String) throws(ChatTemplateError) {
       let top = outputs.count - 1
-      try make(bytes: outputs[top].utf8.count + text.utf8.count)
+      try make(bytes: text.utf8.count, to: outputs[top].utf8.count)
       outputs[top] += text
     }
 
@@ -176,9 +201,7 @@ extension Template {
         values = kept
       }
       guard !values.isEmpty else { return try run(otherwise, in: scope) }
-      let loop = Loop(values, depth: loopDepth)
-      loopDepth += 1
-      defer { loopDepth -= 1 }
+      let loop = Loop(values)
       for (index, value) in values.enumerated() {
         loop.index = index
         let inner = Scope(parent: scope)

@@ -35,10 +35,7 @@ enum TemplateText {
       while true {
         while let first = rest.first, isSpace(first) { rest.removeFirst() }
         guard !rest.isEmpty else { return parts }
-        if limit >= 0, parts.count == limit {
-          while let last = rest.last, isSpace(last) { rest.removeLast() }
-          return parts + [String(rest)]
-        }
+        if limit >= 0, parts.count == limit { return parts + [String(rest)] }
         let word = rest.prefix { !isSpace($0) }
         parts.append(String(word))
         rest = rest[word.endIndex...]

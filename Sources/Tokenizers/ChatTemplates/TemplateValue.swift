@@ -68,8 +68,13 @@ extension Template {
 
   /// An ordered map; keys are told apart as Python does it, texts by their bytes.
   struct Map {
-    private(set) var entries: [(key: Value, value: Value)] = []
-    private var places: [Key: Int] = [:]
+    struct Entry {
+      let key: Value
+      var value: Value
+    }
+
+    private(set) var entries: [Entry]
+    private var places: [Key: Int]
 
     enum Key: Hashable {
       case none
@@ -79,6 +84,8 @@ extension Template {
     }
 
     init(_ entries: [(Value, Value)]) {
+      self.entries = []
+      places = [:]
       for (key, value) in entries { self[key] = value }
     }
 
@@ -90,7 +97,7 @@ extension Template {
           entries[index].value = newValue
         } else {
           places[place] = entries.count
-          entries.append((key, newValue))
+          entries.append(Entry(key: key, value: newValue))
         }
       }
     }
@@ -125,13 +132,9 @@ extension Template {
   final class Loop {
     let items: [Value]
     var index = 0
-    let depth: Int
     var lastChanged: [Value]?
 
-    init(_ items: [Value], depth: Int) {
-      self.items = items
-      self.depth = depth
-    }
+    init(_ items: [Value]) { self.items = items }
   }
 
   final class Macro {
