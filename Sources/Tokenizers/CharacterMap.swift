@@ -34,50 +34,53 @@ struct CharacterMap: Sendable, Equatable {
   }
 
   func apply(to text: inout NormalizedText) {
-    var rewriter = NormalizedText.Rewriter(text)
+    var changes: [(scalar: UInt32, change: Int)] = []
     var isChanged = false
     text.bytes.withUnsafeBufferPointer { bytes in
       GraphemeBreaks.forEach(bytes) { cluster in
         // A longer cluster is taken scalar by scalar, as the library does.
         if cluster.count < 6, let content = find(bytes, cluster) {
           isChanged = true
-          write(content, inPlaceOf: bytes, cluster, &rewriter)
-          return
+          return replace(bytes, cluster, with: content, &changes)
         }
         var i = cluster.lowerBound
         while i < cluster.upperBound {
           let (scalar, length) = UTF8Scalars.decode(bytes, at: i)
           if let content = find(bytes, i..<i + length) {
             isChanged = true
-            write(content, inPlaceOf: bytes, i..<i + length, &rewriter)
+            replace(bytes, i..<i + length, with: content, &changes)
           } else {
-            rewriter.write(scalar, 0)
+            changes.append((scalar, 0))
           }
           i += length
         }
       }
     }
-    if isChanged { text = rewriter.finish() }
+    guard isChanged else { return }
+    var rewriter = NormalizedText.Rewriter(text)
+    for (scalar, change) in changes { rewriter.write(scalar, change) }
+    text = rewriter.finish()
   }
 
-  private func write(
-    _ content: Range<Int>, inPlaceOf bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>,
-    _ rewriter: inout NormalizedText.Rewriter
+  private func replace(
+    _ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, with content: Range<Int>,
+    _ changes: inout [(scalar: UInt32, change: Int)]
   ) {
-    var old = bytes[range].count { $0 & 0xC0 != 0x80 }
-    let new = texts[content].count { $0 & 0xC0 != 0x80 }
+    let old = bytes[range].count { $0 & 0xC0 != 0x80 }
+    var new = 0
     texts.withUnsafeBufferPointer { texts in
-      var written = 0
       var i = content.lowerBound
       while i < content.upperBound {
         let (scalar, length) = UTF8Scalars.decode(texts, at: i)
-        written += 1
-        // The last of fewer takes the place of all the rest.
-        let change = old == 0 ? 1 : written == new ? 1 - old : 0
-        rewriter.write(scalar, change)
-        if old > 0 { old = written == new ? 0 : old - 1 }
+        changes.append((scalar, 0))
+        new += 1
         i += length
       }
+    }
+    if new > old {
+      for i in changes.count - (new - old)..<changes.count { changes[i].change = 1 }
+    } else if new < old, !changes.isEmpty {
+      changes[changes.count - 1].change -= old - new
     }
   }
 
@@ -87,6 +90,8 @@ struct CharacterMap: Sendable, Equatable {
     var node = Int(Self.offset(root))
     for i in range {
       let byte = UInt32(bytes[i])
+      // A zero ends a key.
+      guard byte != 0 else { return nil }
       node ^= Int(byte)
       guard node < units.count else { return nil }
       let unit = units[node]

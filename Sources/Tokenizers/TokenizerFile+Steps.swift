@@ -44,7 +44,11 @@ extension TokenizerFile {
   private static func pattern(
     _ member: JSONMember, component: String
   ) throws(TokenizerError) -> TextPattern {
-    if let literal = member["String"] { return .literal(try literal.bytes()) }
+    if let literal = member["String"] {
+      let bytes = try literal.bytes()
+      guard !bytes.isEmpty else { throw .outOfRange(path: literal.path) }
+      return .literal(bytes)
+    }
     let expression = try member.member("Regex").text()
     guard let pattern = TextPattern(expression: expression) else {
       throw .unsupported(component: "\(component) pattern", type: expression)

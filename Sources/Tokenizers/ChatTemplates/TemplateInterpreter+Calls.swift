@@ -89,8 +89,9 @@ extension Template.Interpreter {
       guard length <= 100_000 else {
         throw fault("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).")
       }
-      try charge(max(0, Int(length)) * 16)
-      return .list(stride(from: from, to: to, by: step).map { .integer($0) })
+      let count = length > 0 ? Int(length.rounded(.up)) : 0
+      try charge(count * 16)
+      return .list((0..<count).map { .integer(from &+ $0 &* step) })
     default:
       var map = Template.Map([])
       if case .map(let given)? = arguments.first {

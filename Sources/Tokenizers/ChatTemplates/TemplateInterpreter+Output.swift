@@ -97,6 +97,9 @@ extension Template.Interpreter {
       writer.text += "\n" + String(repeating: indent, count: level)
     }
     for (index, entry) in entries.enumerated() {
+      try charge(
+        (writer.indent?.utf8.count ?? 0) * (level + 1) + writer.itemSeparator.utf8.count
+          + writer.keySeparator.utf8.count)
       if index > 0 { writer.text += writer.itemSeparator }
       newLine(&writer, level + 1)
       if let key = entry.key {
