@@ -101,26 +101,30 @@ public struct Tokenizer: Sendable {
 
   private func tokenise(_ text: String) -> TokenisedText {
     var text = text
-    var result = text.withUTF8 { bytes in
-      switch parts.model {
-      case .wordPiece(let model):
-        model.withMatcher { matcher in
+    return text.withUTF8 { bytes in
+      var result =
+        switch parts.model {
+        case .wordPiece(let model):
+          model.withMatcher { matcher in
+            tokenise(bytes) { text, bytes, range, result in
+              matcher.tokenise(
+                UnsafeBufferPointer(rebasing: bytes[range]), base: range.lowerBound, of: text, into: &result)
+            }
+          }
+        case .bytePairs(let model):
+          model.withEncoder { encoder in
+            tokenise(bytes) { text, bytes, range, result in
+              encoder.tokenise(text, bytes, range, into: &result)
+            }
+          }
+        case .unigram(let model):
           tokenise(bytes) { text, bytes, range, result in
-            matcher.tokenise(
-              UnsafeBufferPointer(rebasing: bytes[range]), base: range.lowerBound, of: text, into: &result)
+            model.tokenise(text, bytes, range, into: &result)
           }
         }
-      case .bytePairs(let model):
-        model.withEncoder { encoder in
-          tokenise(bytes) { text, bytes, range, result in encoder.tokenise(text, bytes, range, into: &result)
-          }
-        }
-      case .unigram(let model):
-        tokenise(bytes) { text, bytes, range, result in model.tokenise(text, bytes, range, into: &result) }
-      }
+      if let trim = parts.postProcessor.trim { self.trim(&result, of: bytes, trim) }
+      return result
     }
-    if let trim = parts.postProcessor.trim { self.trim(&result, trim) }
-    return result
   }
 
   /// Calls `word` for each word of the text, with the normalised text that it is a range of.
@@ -157,7 +161,9 @@ public struct Tokenizer: Sendable {
   }
 
   /// Takes the spaces that tokens begin and end with off their offsets.
-  private func trim(_ text: inout TokenisedText, _ trim: PostProcessor.Trim) {
+  private func trim(
+    _ text: inout TokenisedText, of original: UnsafeBufferPointer<UInt8>, _ trim: PostProcessor.Trim
+  ) {
     for i in text.ids.indices {
       guard let token = bytes(of: text.ids[i], skippingSpecial: false) else { continue }
       let scalars = String(decoding: token, as: UTF8.self).unicodeScalars
@@ -169,9 +175,9 @@ public struct Tokenizer: Sendable {
       var (start, end) = (text.offsets[i].lowerBound, text.offsets[i].upperBound)
       if leading > 0 {
         if trim.keepsFirstSpace, leading == 1, i == 0 || start == 0 { leading = 0 }
-        start = min(start + leading, end)
+        for _ in 0..<leading where start < end { start += UTF8Scalars.decode(original, at: start).length }
       }
-      if trailing > 0, end >= trailing { end = max(end - trailing, start) }
+      for _ in 0..<trailing where end > start { end -= UTF8Scalars.decode(original, before: end).length }
       text.offsets[i] = start..<end
     }
   }

@@ -20,21 +20,22 @@ struct ChatTemplateGoldenTests {
           ("add_generation_prompt", .bool(prompt)), ("bos_token", .string("<s>")),
           ("eos_token", .string("</s>")),
         ]
-        var outcome: String
-        var shown: String
-        do throws(ChatTemplateError) {
-          shown = try template.render(context, now: Self.now)
-          outcome = TokenizerGoldens.digest(shown)
-        } catch {
-          shown = "\(error)"
-          if case .raised(_, let message) = error {
-            outcome = "raised:" + TokenizerGoldens.digest(message)
-          } else {
-            outcome = "failed"
-          }
-        }
+        let (outcome, shown) = Self.outcome(of: template, context)
         #expect(outcome == expected[index][column], "conversation \(index), column \(column):\n\(shown)")
       }
+    }
+  }
+
+  /// What is recorded of a prompt, and what to show of it.
+  static func outcome(
+    of template: ChatTemplate, _ context: [(name: String, value: TemplateValue)]
+  ) -> (outcome: String, shown: String) {
+    do throws(ChatTemplateError) {
+      let text = try template.render(context, now: now)
+      return (TokenizerGoldens.digest(text), text)
+    } catch {
+      guard case .raised(_, let message) = error else { return ("failed", "\(error)") }
+      return ("raised:" + TokenizerGoldens.digest(message), "\(error)")
     }
   }
 

@@ -168,7 +168,8 @@ extension Template.Interpreter {
     _ text: String, _ name: String, _ arguments: Parameters
   ) throws(ChatTemplateError) -> Value {
     try make(bytes: text.utf8.count)
-    for case .string(let part) in arguments.positional { try chargeSearch(text, part) }
+    if case .string(let part)? = arguments.positional.first { try chargeSearch(text, part) }
+    for value in arguments.positional.dropFirst() { try charge(goingThrough: value) }
     for case (_, .string(let part)) in arguments.named { try chargeSearch(text, part) }
     func string(_ index: Int, _ parameter: String, _ runner: Self) throws(ChatTemplateError) -> String? {
       switch arguments[index, parameter] {

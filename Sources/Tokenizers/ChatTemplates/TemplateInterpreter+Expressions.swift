@@ -1,9 +1,12 @@
 extension Template.Interpreter {
   mutating func evaluate(_ expression: Expression, _ scope: Scope) throws(ChatTemplateError) -> Value {
     try deeper { (runner) throws(ChatTemplateError) in
+      let outer = runner.line
       runner.line = expression.line
       try runner.charge()
-      return try runner.value(expression, scope)
+      let value = try runner.value(expression, scope)
+      runner.line = outer
+      return value
     }
   }
 

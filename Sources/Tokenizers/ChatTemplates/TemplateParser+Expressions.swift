@@ -27,6 +27,7 @@ extension Template.Parser {
       var result = try parser.disjunction()
       while parser.token == .name("if") {
         let line = parser.line
+        try parser.longer()
         parser.advance()
         let test = try parser.disjunction()
         let otherwise = parser.take(word: "else") ? try parser.expression() : nil
@@ -37,9 +38,14 @@ extension Template.Parser {
   }
 
   private mutating func disjunction() throws(ChatTemplateError) -> Expression {
+    try chain { (parser) throws(ChatTemplateError) in try parser.disjunctions() }
+  }
+
+  private mutating func disjunctions() throws(ChatTemplateError) -> Expression {
     var left = try conjunction()
     while token == .name("or") {
       let line = line
+      try longer()
       advance()
       left = Expression(line: line, kind: .or(left, try conjunction()))
     }
@@ -50,6 +56,7 @@ extension Template.Parser {
     var left = try negation()
     while token == .name("and") {
       let line = line
+      try longer()
       advance()
       left = Expression(line: line, kind: .and(left, try negation()))
     }
@@ -94,6 +101,7 @@ extension Template.Parser {
     var left = try binary(level + 1)
     while case .symbol(let symbol) = token, Self.operators[level].contains(symbol) {
       let line = line
+      try longer()
       advance()
       let right = try binary(level + 1)
       if let op = Template.Operator(rawValue: symbol) {
@@ -128,6 +136,8 @@ extension Template.Parser {
     var result = value
     while case .symbol(let symbol) = token {
       let line = line
+      guard [".", "[", "("].contains(symbol) else { return result }
+      try longer()
       switch symbol {
       case ".":
         advance()
@@ -167,11 +177,14 @@ extension Template.Parser {
     while true {
       let line = line
       if take("|") {
+        try longer()
         let (name, arguments) = try filterName()
         result = Expression(line: line, kind: .filter(result, name, arguments))
       } else if take(word: "is") {
+        try longer()
         result = try test(result, line: line)
       } else if token == .symbol("(") {
+        try longer()
         result = Expression(line: line, kind: .call(result, try arguments()))
       } else {
         return result

@@ -3,10 +3,13 @@ extension Template {
   struct Parser {
     /// Statements, and parts of an expression, within each other.
     static let depthLimit = 64
+    /// Parts of an expression within each other, those of a chain such as `a + b + c` counted one by one.
+    static let heightLimit = 160
 
     private let tokens: [(token: Token, line: Int)]
     private var position = 0
-    var depth = 0
+    private var depth = 0
+    private var height = 0
     private var loops = 0
 
     static func parse(_ source: String) throws(ChatTemplateError) -> [Statement] {
@@ -68,9 +71,28 @@ extension Template {
       _ body: (inout Parser) throws(ChatTemplateError) -> T
     ) throws(ChatTemplateError) -> T {
       depth += 1
+      height += 1
       guard depth <= Self.depthLimit else { throw .tooDeep(line: line, limit: Self.depthLimit) }
-      defer { depth -= 1 }
-      return try body(&self)
+      guard height <= Self.heightLimit else { throw .tooDeep(line: line, limit: Self.heightLimit) }
+      let result = try body(&self)
+      depth -= 1
+      height -= 1
+      return result
+    }
+
+    /// Runs what may call `longer` for each link of a chain.
+    mutating func chain<T>(
+      _ body: (inout Parser) throws(ChatTemplateError) -> T
+    ) throws(ChatTemplateError) -> T {
+      let outer = height
+      let result = try body(&self)
+      height = outer
+      return result
+    }
+
+    mutating func longer() throws(ChatTemplateError) {
+      height += 1
+      guard height <= Self.heightLimit else { throw .tooDeep(line: line, limit: Self.heightLimit) }
     }
 
     // MARK: Statements
