@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what the `tokenizers` library makes of generated strings with each file of Tests/Goldens/tokenizers.
 
-Usage: RECORD_GOLDENS=1 record_tokenizers.py                    (fails after writing: look at the change, then commit)
+Usage: RECORD_GOLDENS=1 record_tokenizers.py [NAME...]          (fails after writing: look at the change, then commit)
 
 The strings are those of record_tokens.py, over the file's own tokens. A line of NAME.txt holds three digests of a string:
 its ids with special tokens, byte offsets, and the text that its ids become again. Then follow id lists drawn at random,
@@ -49,7 +49,7 @@ def main():
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     script = hashlib.sha256(open(__file__, "rb").read()).hexdigest()
     for file in sorted(os.listdir(FOLDER)):
-        if not file.endswith(".json"):
+        if not file.endswith(".json") or sys.argv[1:] and file[:-5] not in sys.argv[1:]:
             continue
         text = open(os.path.join(FOLDER, file), encoding="utf-8").read()
         tokenizer = Tokenizer.from_str(text)

@@ -89,9 +89,10 @@ def added(value, *tokens):
                   max(value["model"]["vocab"].values()) if isinstance(value["model"]["vocab"], dict)
                   else len(value["model"]["vocab"]) - 1) + 1
     for content, special, flags in tokens:
-        value["added_tokens"].append({"id": next_id, "content": content, "single_word": "w" in flags, "lstrip": "l" in flags,
+        known = value["model"]["vocab"].get(content) if isinstance(value["model"]["vocab"], dict) else None
+        value["added_tokens"].append({"id": next_id if known is None else known, "content": content, "single_word": "w" in flags, "lstrip": "l" in flags,
                                       "rstrip": "r" in flags, "normalized": "n" in flags, "special": special})
-        next_id += 1
+        next_id += known is None
 
 
 def gpt2(value):

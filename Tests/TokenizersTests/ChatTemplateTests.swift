@@ -21,7 +21,8 @@ struct ChatTemplateTests {
     let doublingLists =
       "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"
     let recursion = "{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}"
-    let parentheses = String(repeating: "(", count: 100_000)
+    let parentheses =
+      String(repeating: "(", count: 100_000) + "1" + String(repeating: ")", count: 100_000) + " }}"
     let cases: [(name: String, template: String, isExpected: (ChatTemplateError) -> Bool)] = [
       ("a loop without end", forever, { if case .tooManySteps(1, _) = $0 { true } else { false } }),
       ("a text that doubles", doubling, { if case .tooMuchText(1, _) = $0 { true } else { false } }),

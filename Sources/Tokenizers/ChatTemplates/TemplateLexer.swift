@@ -158,7 +158,8 @@ extension Template {
     private mutating func raw() throws(ChatTemplateError) -> Bool {
       guard let (begin, beginSign) = word("raw", at: position) else { return false }
       position = begin
-      after(sign: beginSign, trims: true)
+      // Alone of all tags its begin leaves the line end after it.
+      after(sign: beginSign, trims: false)
       let start = position
       var i = start
       while i + 1 < source.count {
