@@ -165,7 +165,12 @@ public struct Tokenizer: Sendable {
     _ text: inout TokenisedText, of original: UnsafeBufferPointer<UInt8>, _ trim: PostProcessor.Trim
   ) {
     for i in text.ids.indices {
-      guard let token = bytes(of: text.ids[i], skippingSpecial: false) else { continue }
+      // An added token may have taken white space of the text.
+      let isAdded = parts.addedTexts[text.ids[i]] != nil
+      guard
+        let token = isAdded
+          ? Array(original[text.offsets[i]]) : bytes(of: text.ids[i], skippingSpecial: false)
+      else { continue }
       let scalars = String(decoding: token, as: UTF8.self).unicodeScalars
       func isSpace(_ scalar: Unicode.Scalar) -> Bool {
         scalar.value == 0x120 || UnicodeTables.shared.flags(scalar.value).contains(.whitespace)
