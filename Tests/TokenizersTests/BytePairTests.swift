@@ -102,8 +102,11 @@ struct BytePairTests {
   @Test func wordsSeenBeforeGiveTheSameTokens() throws {
     let goldens = try TokenizerGoldens("gpt2")
     let (first, second) = (goldens.tokenizer, try TokenizerGoldens("gpt2").tokenizer)
-    // Far more words than are kept, then some of them again.
-    let words = (0..<60_000).map { "word\($0)x\($0 &* 7919 % 1009)" }
+    // More words than 8 MiB keep, so that the table is emptied on the way; then some of them again.
+    var random = SplitMix64(state: 9)
+    let words = (0..<80_000).map { _ in
+      String(decoding: (0..<10).map { _ in UInt8(97 + random.below(26)) }, as: UTF8.self)
+    }
     for start in stride(from: 0, to: words.count, by: 5000) {
       _ = first.encode(words[start..<start + 5000].joined(separator: " "), limit: nil)
     }
