@@ -5,23 +5,6 @@ struct BertNormalizer: Sendable, Equatable {
   let stripsAccents: Bool
   let lowercases: Bool
 
-  /// Bytes of a piece after normalisation, each with the original bytes it stands for.
-  struct Output {
-    var bytes: [UInt8] = []
-    /// Original range of each byte's scalar, `start << 32 | end`; empty while every byte stands for itself.
-    var spans: [UInt64] = []
-    /// Where the piece begins in the text.
-    let base: Int
-
-    /// The original range of a non-empty range of bytes.
-    func original(_ range: Range<Int>) -> Range<Int> {
-      if spans.isEmpty { return base + range.lowerBound..<base + range.upperBound }
-      let start = Int(spans[range.lowerBound] >> 32)
-      // Reordered marks may end before they start.
-      return start..<max(start, Int(spans[range.upperBound - 1] & 0xFFFF_FFFF))
-    }
-  }
-
   private static let dropped: UInt8 = 0xFF
   /// What becomes of an ASCII byte, or `dropped`.
   private let asciiMap: [UInt8]
@@ -40,7 +23,7 @@ struct BertNormalizer: Sendable, Equatable {
   }
 
   /// Normalises a range of a text of valid UTF-8.
-  func normalise(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) -> Output {
+  func normalise(_ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) -> NormalizedText {
     var writer = Writer(normalizer: self, base: range.lowerBound)
     writer.output.bytes.reserveCapacity(range.count + 16)
     asciiMap.withUnsafeBufferPointer { map in
@@ -69,9 +52,21 @@ struct BertNormalizer: Sendable, Equatable {
     return writer.output
   }
 
-  /// The normalised bytes of a short text, such as an added token.
-  func normalise(_ bytes: [UInt8]) -> [UInt8] {
-    bytes.withUnsafeBufferPointer { normalise($0, 0..<$0.count).bytes }
+  /// Normalises what another step has made.
+  func normalise(_ text: NormalizedText) -> NormalizedText {
+    var result = text.bytes.withUnsafeBufferPointer { normalise($0, 0..<$0.count) }
+    var text = text
+    text.spread()
+    result.spread()
+    result.spans = result.spans.map { span in
+      let (start, end) = (Int(span >> 32), Int(span & 0xFFFF_FFFF))
+      let range = start < end ? text.original(start..<end) : text.base..<text.base
+      return UInt64(range.lowerBound) << 32 | UInt64(range.upperBound)
+    }
+    var placed = NormalizedText(base: text.base)
+    placed.bytes = result.bytes
+    placed.spans = result.spans
+    return placed
   }
 }
 
@@ -80,7 +75,7 @@ extension BertNormalizer {
   fileprivate struct Writer {
     let normalizer: BertNormalizer
     let tables = UnicodeTables.shared
-    var output: Output
+    var output: NormalizedText
     /// Every byte so far stands for itself.
     var isPlain = true
     /// Marks since the last starter, in order of arrival.
@@ -100,7 +95,7 @@ extension BertNormalizer {
 
     init(normalizer: BertNormalizer, base: Int) {
       self.normalizer = normalizer
-      output = Output(base: base)
+      output = NormalizedText(base: base)
     }
 
     mutating func startSpans(at position: Int) {

@@ -56,6 +56,26 @@ struct JSONMember {
     return integer
   }
 
+  func double() throws(TokenizerError) -> Double {
+    switch value {
+    case .integer(let integer): return Double(integer)
+    case .number(let number) where number.isFinite: return number
+    case .number: throw .outOfRange(path: path)
+    default: throw .wrongType(path: path, expected: "a number")
+    }
+  }
+
+  /// A member that may be missing or null.
+  func optional(_ name: String) throws(TokenizerError) -> JSONMember? {
+    try requireObject()
+    guard let member = self[name], member.value != .null else { return nil }
+    return member
+  }
+
+  func flag(_ name: String, default: Bool) throws(TokenizerError) -> Bool {
+    try optional(name)?.bool() ?? `default`
+  }
+
   /// A token id or a segment.
   func id() throws(TokenizerError) -> Int32 {
     let integer = try integer()

@@ -6,15 +6,16 @@ enum JSONValue: Equatable {
   case null
   case bool(Bool)
   case integer(Int)
-  /// A number with a fraction or an exponent, or beyond 64 bits; no member that is read holds one.
-  case number
+  /// A number with a fraction or an exponent, or beyond 64 bits.
+  case number(Double)
   case string([UInt8])
   case array([JSONValue])
   case object([(key: [UInt8], value: JSONValue)])
 
   static func == (a: JSONValue, b: JSONValue) -> Bool {
     switch (a, b) {
-    case (.null, .null), (.number, .number): true
+    case (.null, .null): true
+    case (.number(let x), .number(let y)): x == y
     case (.bool(let x), .bool(let y)): x == y
     case (.integer(let x), .integer(let y)): x == y
     case (.string(let x), .string(let y)): x == y
@@ -142,6 +143,7 @@ struct JSONReader {
   }
 
   private mutating func number() throws(TokenizerError) -> JSONValue {
+    let first = position
     let isNegative = try peek() == UInt8(ascii: "-")
     if isNegative { position += 1 }
     let start = position
@@ -173,7 +175,12 @@ struct JSONReader {
       }
       try digits()
     }
-    guard isWhole, let value else { return .number }
+    guard isWhole, let value else {
+      // A text checked above is one that Double reads.
+      let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[first..<position]), as: UTF8.self)
+      guard let number = Double(text) else { throw fault(.invalidNumber) }
+      return .number(number)
+    }
     return .integer(isNegative ? -value : value)
   }
 

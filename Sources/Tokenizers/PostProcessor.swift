@@ -6,14 +6,34 @@ struct PostProcessor: Sendable, Equatable {
     case text(Int, typeID: Int32)
   }
 
+  /// Spaces are taken off what a token's offsets cover.
+  struct Trim: Sendable, Equatable {
+    /// Not off the first token, whose space was put there.
+    let keepsFirstSpace: Bool
+  }
+
   let single: [Piece]
   let pair: [Piece]
+  var trim: Trim?
+
+  init(single: [Piece], pair: [Piece], trim: Trim? = nil) {
+    self.single = single
+    self.pair = pair
+    self.trim = trim
+  }
+
+  /// The texts without special tokens.
+  static let plain = PostProcessor(
+    single: [.text(0, typeID: 0)], pair: [.text(0, typeID: 0), .text(1, typeID: 1)])
+
+  var isPlain: Bool { single == Self.plain.single && pair == Self.plain.pair }
 
   /// Puts texts and special tokens together, the texts cut so that all fits.
   ///
   /// - Parameter limit: greatest number of tokens with the special ones; nil: none.
-  func assemble(_ texts: [TokenisedText], limit: Int?) -> Encoding {
-    let template = texts.count == 1 ? single : pair
+  func assemble(_ texts: [TokenisedText], limit: Int?, addingSpecials: Bool = true) -> Encoding {
+    let pieces = texts.count == 1 ? single : pair
+    let template = addingSpecials ? pieces : texts.count == 1 ? Self.plain.single : Self.plain.pair
     let added = template.reduce(0) { sum, piece in
       if case .special(let ids, _) = piece { sum + ids.count } else { sum }
     }
@@ -57,4 +77,9 @@ struct PostProcessor: Sendable, Equatable {
 struct TokenisedText {
   var ids: [Int32] = []
   var offsets: [Range<Int>] = []
+
+  mutating func add(_ id: Int32, _ range: Range<Int>) {
+    ids.append(id)
+    offsets.append(range)
+  }
 }

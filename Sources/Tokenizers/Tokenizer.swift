@@ -1,6 +1,7 @@
 /// A tokenizer as `tokenizer.json` describes it; gives the ids that the `tokenizers` library gives.
 ///
-/// WordPiece with BERT's normalisation and splitting; other components are refused when the file is read.
+/// WordPiece, byte-pair encoding (of bytes, or of characters with bytes to fall back on) and Unigram; a component, a
+/// setting or an expression that is not known is refused by name when the file is read.
 public struct Tokenizer: Sendable {
   /// The ids of the tokens with a role, by the names BERT vocabularies give them; nil where the file lacks one.
   public struct Specials: Sendable, Equatable {
@@ -38,16 +39,21 @@ public struct Tokenizer: Sendable {
       unknown: parts.model.unknown, mask: named("[MASK]"))
   }
 
-  /// Encodes a text, or two as a pair, with the special tokens of the file's template.
+  /// Encodes a text, or two as a pair.
   ///
-  /// - Parameter limit: greatest number of tokens, special tokens included; of a pair the longer text is cut first.
-  ///   A limit below the number of special tokens leaves only those. nil: no limit.
-  /// - Complexity: linear in the bytes of the text; the whole text is read whatever the limit, so that
-  ///   `untruncatedCount` is known.
-  public func encode(_ text: String, pair: String? = nil, limit: Int?) -> Encoding {
+  /// - Parameters:
+  ///   - limit: greatest number of tokens, special tokens included; of a pair the longer text is cut first. A limit
+  ///     below the number of special tokens leaves only those. nil: no limit.
+  ///   - addingSpecials: with the special tokens of the file's template; not where the text, such as a rendered
+  ///     conversation, has its own.
+  /// - Complexity: n log n in the bytes of the longest word, linear in all else; the whole text is read whatever the
+  ///   limit, so that `untruncatedCount` is known.
+  public func encode(
+    _ text: String, pair: String? = nil, limit: Int?, addingSpecials: Bool = true
+  ) -> Encoding {
     var texts = [tokenise(text)]
     if let pair { texts.append(tokenise(pair)) }
-    return parts.postProcessor.assemble(texts, limit: limit)
+    return parts.postProcessor.assemble(texts, limit: limit, addingSpecials: addingSpecials)
   }
 
   /// The number of tokens `encode` gives without a limit.
@@ -55,10 +61,22 @@ public struct Tokenizer: Sendable {
     encode(text, pair: pair, limit: 0).untruncatedCount
   }
 
+  /// The text of token ids, as the file's decoder puts it together; ids that are not in use give nothing.
+  public func decode(_ ids: some Sequence<Int32>, skippingSpecial: Bool = true) -> String {
+    var stream = stream(skippingSpecial: skippingSpecial)
+    var text = ""
+    for id in ids { text += stream.append(id) }
+    return text + stream.finish()
+  }
+
+  /// A text that grows id by id.
+  public func stream(skippingSpecial: Bool = true) -> TextStream {
+    TextStream(self, steps: parts.decoders, skipsSpecial: skippingSpecial)
+  }
+
   /// The token of an id; nil where the id is not used.
   public func token(_ id: Int32) -> String? {
-    if let bytes = parts.addedTexts[id] { return String(decoding: bytes, as: UTF8.self) }
-    return parts.model.vocabulary.token(id).map { String(decoding: $0, as: UTF8.self) }
+    bytes(of: id, skippingSpecial: false).map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// The id of a token, compared byte for byte.
@@ -66,46 +84,106 @@ public struct Tokenizer: Sendable {
     parts.addedIDs[Array(token.utf8)] ?? parts.model.vocabulary.id(of: token.utf8)
   }
 
+  /// Whether an id is of an added token that is marked special.
+  public func isSpecial(_ id: Int32) -> Bool {
+    guard let bytes = bytes(of: id, skippingSpecial: false) else { return false }
+    return parts.specialTexts.contains(bytes)
+  }
+
+  func bytes(of id: Int32, skippingSpecial: Bool) -> [UInt8]? {
+    guard let bytes = parts.addedTexts[id] ?? parts.model.vocabulary.token(id).map(Array.init) else {
+      return nil
+    }
+    return skippingSpecial && parts.specialTexts.contains(bytes) ? nil : bytes
+  }
+
+  // MARK: Encoding
+
   private func tokenise(_ text: String) -> TokenisedText {
     var text = text
     return text.withUTF8 { bytes in
-      var result = TokenisedText()
-      result.ids.reserveCapacity(bytes.count / 4 + 8)
-      result.offsets.reserveCapacity(bytes.count / 4 + 8)
-      parts.model.withMatcher { matcher in
-        parts.added.split(bytes) { id, range in
-          if let id {
-            result.ids.append(id)
-            result.offsets.append(range)
-          } else {
-            tokenise(bytes, range, matcher, into: &result)
+      var result =
+        switch parts.model {
+        case .wordPiece(let model):
+          model.withMatcher { matcher in
+            tokenise(bytes) { text, bytes, range, result in
+              matcher.tokenise(
+                UnsafeBufferPointer(rebasing: bytes[range]), base: range.lowerBound, of: text, into: &result)
+            }
+          }
+        case .bytePairs(let model):
+          model.withEncoder { encoder in
+            tokenise(bytes) { text, bytes, range, result in
+              encoder.tokenise(text, bytes, range, into: &result)
+            }
+          }
+        case .unigram(let model):
+          tokenise(bytes) { text, bytes, range, result in
+            model.tokenise(text, bytes, range, into: &result)
           }
         }
-      }
+      if let trim = parts.postProcessor.trim { self.trim(&result, of: bytes, trim) }
       return result
     }
   }
 
-  /// A stretch of the text without added tokens of the unnormalised kind.
+  /// Calls `word` for each word of the text, with the normalised text that it is a range of.
+  @inline(__always)
   private func tokenise(
-    _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ matcher: WordPiece.Matcher,
-    into result: inout TokenisedText
-  ) {
-    let output = parts.normalizer.normalise(text, range)
-    output.bytes.withUnsafeBufferPointer { bytes in
-      parts.addedNormalised.split(bytes) { id, range in
-        if let id {
-          result.ids.append(id)
-          result.offsets.append(output.original(range))
-          return
-        }
-        BertPreTokenizer.split(UnsafeBufferPointer(rebasing: bytes[range])) { word in
-          let start = range.lowerBound + word.lowerBound
-          matcher.tokenise(
-            UnsafeBufferPointer(rebasing: bytes[start..<range.lowerBound + word.upperBound]), base: start,
-            of: output, into: &result)
+    _ text: UnsafeBufferPointer<UInt8>,
+    _ word: (NormalizedText, UnsafeBufferPointer<UInt8>, Range<Int>, inout TokenisedText) -> Void
+  ) -> TokenisedText {
+    var result = TokenisedText()
+    result.ids.reserveCapacity(text.count / 4 + 8)
+    result.offsets.reserveCapacity(text.count / 4 + 8)
+    let isBert = parts.preTokenizer.steps == [.bert]
+    parts.added.split(text) { id, range in
+      if let id { return result.add(id, range) }
+      // A stretch of the text without added tokens of the unnormalised kind.
+      let output = parts.normalizer.normalise(text, range)
+      output.bytes.withUnsafeBufferPointer { bytes in
+        parts.addedNormalised.split(bytes) { id, range in
+          if let id { return result.add(id, output.original(range)) }
+          if isBert {
+            BertPreTokenizer.split(UnsafeBufferPointer(rebasing: bytes[range])) {
+              word(
+                output, bytes, range.lowerBound + $0.lowerBound..<range.lowerBound + $0.upperBound, &result)
+            }
+          } else {
+            parts.preTokenizer.split(output, range) { text, range in
+              text.bytes.withUnsafeBufferPointer { word(text, $0, range, &result) }
+            }
+          }
         }
       }
+    }
+    return result
+  }
+
+  /// Takes the spaces that tokens begin and end with off their offsets.
+  private func trim(
+    _ text: inout TokenisedText, of original: UnsafeBufferPointer<UInt8>, _ trim: PostProcessor.Trim
+  ) {
+    for i in text.ids.indices {
+      // An added token may have taken white space of the text.
+      let isAdded = parts.addedTexts[text.ids[i]] != nil
+      guard
+        let token = isAdded
+          ? Array(original[text.offsets[i]]) : bytes(of: text.ids[i], skippingSpecial: false)
+      else { continue }
+      let scalars = String(decoding: token, as: UTF8.self).unicodeScalars
+      func isSpace(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.value == 0x120 || UnicodeTables.shared.flags(scalar.value).contains(.whitespace)
+      }
+      var leading = scalars.prefix(while: isSpace).count
+      let trailing = scalars.reversed().prefix(while: isSpace).count
+      var (start, end) = (text.offsets[i].lowerBound, text.offsets[i].upperBound)
+      if leading > 0 {
+        if trim.keepsFirstSpace, leading == 1, i == 0 || start == 0 { leading = 0 }
+        for _ in 0..<leading where start < end { start += UTF8Scalars.decode(original, at: start).length }
+      }
+      for _ in 0..<trailing where end > start { end -= UTF8Scalars.decode(original, before: end).length }
+      text.offsets[i] = start..<end
     }
   }
 }

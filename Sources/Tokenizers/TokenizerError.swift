@@ -1,5 +1,5 @@
-/// Why a `tokenizer.json` cannot be used.
-public enum TokenizerError: Error, Equatable, Sendable {
+/// Why a `tokenizer.json`, or the `tokenizer_config.json` beside it, cannot be used.
+public indirect enum TokenizerError: Error, Equatable, Sendable {
   /// The file is larger than is read.
   case tooLarge(bytes: Int, limitBytes: Int)
   /// Not JSON (RFC 8259), or nested too deeply; the offset is in bytes.
@@ -16,6 +16,8 @@ public enum TokenizerError: Error, Equatable, Sendable {
   case duplicate(path: String, name: String)
   /// A token that is referred to but is not in the vocabulary, or has another id there.
   case unknownToken(path: String, token: String)
+  /// One of these, in `tokenizer_config.json`.
+  case inConfiguration(TokenizerError)
 }
 
 /// What is wrong with a JSON text.
@@ -37,6 +39,8 @@ extension TokenizerError: CustomStringConvertible {
     case .duplicate(let path, let name): "\(path) in tokenizer.json has \(name) twice"
     case .unknownToken(let path, let token):
       "\(path) in tokenizer.json names \(token), which the vocabulary does not have under that id"
+    case .inConfiguration(let error):
+      error.description.replacing("tokenizer.json", with: "tokenizer_config.json")
     }
   }
 }

@@ -56,4 +56,33 @@ enum UTF8Scalars {
     default: return length
     }
   }
+
+  /// What stands at a position of any bytes: a scalar, part of one that the end cuts off, or bytes that can be none.
+  ///
+  /// A fault is as long as the maximal part of a scalar there, which is one U+FFFD.             [Unicode] section 3.9
+  static func inspect(_ bytes: UnsafeBufferPointer<UInt8>, at i: Int) -> (kind: Sequence, length: Int) {
+    let first = bytes[i]
+    var second: ClosedRange<UInt8> = 0x80...0xBF
+    let length: Int
+    switch first {
+    case 0..<0x80: return (.scalar, 1)
+    case 0xC2..<0xE0: length = 2
+    case 0xE0..<0xF0:
+      length = 3
+      if first == 0xE0 { second = 0xA0...0xBF }
+      if first == 0xED { second = 0x80...0x9F }
+    case 0xF0..<0xF5:
+      length = 4
+      if first == 0xF0 { second = 0x90...0xBF }
+      if first == 0xF4 { second = 0x80...0x8F }
+    default: return (.fault, 1)
+    }
+    for j in 1..<length {
+      guard i + j < bytes.count else { return (.cut, j) }
+      guard (j == 1 ? second : 0x80...0xBF).contains(bytes[i + j]) else { return (.fault, j) }
+    }
+    return (.scalar, length)
+  }
+
+  enum Sequence { case scalar, cut, fault }
 }

@@ -26,6 +26,18 @@ final class UnicodeTables: Sendable {
     static let decomposes = Flags(rawValue: 256)
     /// It has a lower case.
     static let lowers = Flags(rawValue: 512)
+    /// `\p{L}` of the expressions that split.
+    static let letter = Flags(rawValue: 1024)
+    /// `\p{N}` of the expressions that split.
+    static let number = Flags(rawValue: 2048)
+    /// `\s` of the expressions that split.
+    static let patternSpace = Flags(rawValue: 4096)
+    /// What Digits sets apart.
+    static let digit = Flags(rawValue: 8192)
+    /// A combining mark of any kind, which StripAccents drops.
+    static let combining = Flags(rawValue: 16384)
+    /// It has a compatibility decomposition of its own.
+    static let decomposesCompatibly = Flags(rawValue: 32768)
   }
 
   static let shared = UnicodeTables()
@@ -36,6 +48,9 @@ final class UnicodeTables: Sendable {
   private let classes: [UInt32: UInt8]
   private let decompositions: [UInt32: [UInt32]]
   private let lowered: [UInt32: [UInt32]]
+  private let compatible: [UInt32: [UInt32]]
+  /// Composed scalars by the two they are made of, first << 32 | second.
+  private let composed: [UInt64: UInt32]
 
   private init() {
     var reader = TableReader(base64: UnicodeTables.data)
@@ -53,9 +68,14 @@ final class UnicodeTables: Sendable {
     }
     decompositions = reader.mapping()
     lowered = reader.mapping()
+    compatible = reader.mapping()
+    var composed: [UInt64: UInt32] = [:]
+    for (scalar, parts) in reader.mapping() { composed[UInt64(parts[0]) << 32 | UInt64(parts[1])] = scalar }
+    self.composed = composed
     self.classes = classes
     for scalar in decompositions.keys { all[Int(scalar)] |= Flags.decomposes.rawValue }
     for scalar in 0xAC00..<0xD7A4 { all[scalar] |= Flags.decomposes.rawValue }
+    for scalar in compatible.keys { all[Int(scalar)] |= Flags.decomposesCompatibly.rawValue }
     for scalar in lowered.keys { all[Int(scalar)] |= Flags.lowers.rawValue }
     var blocks: [UInt16] = []
     var flags: [UInt16] = []
@@ -81,6 +101,23 @@ final class UnicodeTables: Sendable {
     Flags(rawValue: flags[Int(blocks[Int(scalar >> 7)]) << 7 | Int(scalar & 127)])
   }
 
+  /// The properties as pointers, for a text's worth of look-ups; not to outlive the closure.
+  func withReader<R>(_ body: (Reader) -> R) -> R {
+    blocks.withUnsafeBufferPointer { blocks in
+      flags.withUnsafeBufferPointer { flags in body(Reader(blocks: blocks, flags: flags)) }
+    }
+  }
+
+  struct Reader {
+    fileprivate let blocks: UnsafeBufferPointer<UInt16>
+    fileprivate let flags: UnsafeBufferPointer<UInt16>
+
+    @inline(__always)
+    func flags(_ scalar: UInt32) -> Flags {
+      Flags(rawValue: flags[Int(blocks[Int(scalar >> 7)]) << 7 | Int(scalar & 127)])
+    }
+  }
+
   /// Canonical combining class.
   func combiningClass(_ scalar: UInt32) -> UInt8 { classes[scalar] ?? 0 }
 
@@ -97,6 +134,24 @@ final class UnicodeTables: Sendable {
     } else {
       body(scalar)
     }
+  }
+
+  /// Calls `body` with each scalar of the full compatibility decomposition of one that has its own.
+  func decomposeCompatibly(_ scalar: UInt32, _ body: (UInt32) -> Void) {
+    guard let parts = compatible[scalar] else { return decompose(scalar, body) }
+    for part in parts { body(part) }
+  }
+
+  /// The scalar that two make together.
+  func compose(_ first: UInt32, _ second: UInt32) -> UInt32? {
+    // Unicode 3.12, arithmetic composition of Hangul syllables
+    if first >= 0x1100, first < 0x1113, second >= 0x1161, second < 0x1176 {
+      return 0xAC00 + ((first - 0x1100) * 21 + second - 0x1161) * 28
+    }
+    if first >= 0xAC00, first < 0xD7A4, (first - 0xAC00) % 28 == 0, second > 0x11A7, second < 0x11C3 {
+      return first + second - 0x11A7
+    }
+    return composed[UInt64(first) << 32 | UInt64(second)]
   }
 
   /// The lower case of a scalar that has one; itself otherwise.

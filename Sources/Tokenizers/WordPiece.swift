@@ -51,7 +51,7 @@ struct WordPiece: Sendable {
     /// Appends the pieces of a word of valid UTF-8, each with its byte range in the word moved by `base`.
     @inline(__always)
     func tokenise(
-      _ word: UnsafeBufferPointer<UInt8>, base: Int, of output: borrowing BertNormalizer.Output,
+      _ word: UnsafeBufferPointer<UInt8>, base: Int, of output: NormalizedText,
       into result: inout TokenisedText
     ) {
       let first = result.ids.count

@@ -21,7 +21,8 @@ struct TokenizerFileTests {
 
   static func file(
     normalizer: String = normalizer, preTokenizer: String = #"{"type":"BertPreTokenizer"}"#,
-    model: String? = nil, vocab: String = vocab, postProcessor: String = template, added: String = "[]"
+    model: String? = nil, vocab: String = vocab, postProcessor: String = template, added: String = "[]",
+    decoder: String = "null"
   ) -> String {
     let model =
       model
@@ -30,7 +31,7 @@ struct TokenizerFileTests {
     return #"""
       {"version":"1.0","truncation":{"max_length":2},"padding":{"strategy":{"Fixed":9}},"added_tokens":\#(added),
       "normalizer":\#(normalizer),"pre_tokenizer":\#(preTokenizer),"post_processor":\#(postProcessor),
-      "decoder":null,"model":\#(model)}
+      "decoder":\#(decoder),"model":\#(model)}
       """#
   }
 
@@ -74,20 +75,47 @@ struct TokenizerFileTests {
   }
 
   @Test func componentsThatAreNotSupportedAreRefusedByName() {
-    #expect(throws: TokenizerError.unsupported(component: "model", type: "BPE")) {
-      try Self.open(Self.file(model: #"{"type":"BPE","vocab":{},"merges":[]}"#))
-    }
-    #expect(throws: TokenizerError.unsupported(component: "normalizer", type: "Lowercase")) {
-      try Self.open(Self.file(normalizer: #"{"type":"Lowercase"}"#))
-    }
-    #expect(throws: TokenizerError.unsupported(component: "pre_tokenizer", type: "ByteLevel")) {
-      try Self.open(Self.file(preTokenizer: #"{"type":"ByteLevel"}"#))
-    }
-    #expect(throws: TokenizerError.unsupported(component: "pre_tokenizer", type: "null")) {
-      try Self.open(Self.file(preTokenizer: "null"))
-    }
-    #expect(throws: TokenizerError.unsupported(component: "post_processor", type: "RobertaProcessing")) {
-      try Self.open(Self.file(postProcessor: #"{"type":"RobertaProcessing"}"#))
+    let pattern = #"\p{Lu}+|\s+"#
+    let split = #"{"type":"Split","pattern":{"Regex":"\\p{Lu}+|\\s+"},"behavior":"Isolated","invert":false}"#
+    let cases: [(String, TokenizerError)] = [
+      (
+        Self.file(model: #"{"type":"WordLevel","vocab":{}}"#),
+        .unsupported(component: "model", type: "WordLevel")
+      ),
+      (
+        Self.file(model: #"{"type":"BPE","dropout":0.1,"vocab":{},"merges":[]}"#),
+        .unsupported(component: "model", type: "BPE with dropout")
+      ),
+      (
+        Self.file(normalizer: #"{"type":"ByteLevel"}"#),
+        .unsupported(component: "normalizer", type: "ByteLevel")
+      ),
+      (
+        Self.file(normalizer: #"{"type":"Replace","pattern":{"Regex":"a|b"},"content":""}"#),
+        .unsupported(component: "normalizer Replace pattern", type: "a|b")
+      ),
+      (Self.file(preTokenizer: split), .unsupported(component: "pre_tokenizer pattern", type: pattern)),
+      (
+        Self.file(preTokenizer: #"{"type":"UnicodeScripts"}"#),
+        .unsupported(component: "pre_tokenizer", type: "UnicodeScripts")
+      ),
+      (
+        Self.file(
+          preTokenizer: #"{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Digits"}]}"#),
+        .unsupported(component: "pre_tokenizer", type: "Digits after ByteLevel")
+      ),
+      (
+        Self.file(postProcessor: #"{"type":"Other"}"#),
+        .unsupported(component: "post_processor", type: "Other")
+      ),
+      (Self.file(decoder: #"{"type":"CTC"}"#), .unsupported(component: "decoder", type: "CTC")),
+      (
+        Self.file(decoder: #"{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"ByteFallback"}]}"#),
+        .unsupported(component: "decoder", type: "tokens after a fused text")
+      ),
+    ]
+    for (text, error) in cases {
+      #expect(throws: error, "\(text.prefix(300))") { try Self.open(text) }
     }
   }
 
