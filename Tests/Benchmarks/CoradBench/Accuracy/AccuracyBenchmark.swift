@@ -15,7 +15,7 @@ struct AccuracyBenchmark: AsyncParsableCommand {
   @Flag(help: "Two tasks, one seed, no grid: about ten minutes.") var quick = false
   @Flag(help: "The grid and the grown subspace alone.") var gridOnly = false
   @Flag(help: "Report what is stored; run nothing of the table.") var report = false
-  @Option(help: "Repeat so many runs of the committed result, drawn by --verify-seed, and compare.") var verify = 0
+  @Option(help: "Repeat so many committed runs, drawn by --verify-seed, and compare.") var verify = 0
   @Option(help: "Which runs --verify draws.") var verifySeed: UInt64 = 1
   @Flag(help: "Write the result into the tree.") var record = false
 
