@@ -91,6 +91,9 @@ class Fixtures:
         self.post(f"/jobs/{self.cancelled}/cancel")
         self.to_cancel = [self.paused(rows) for _ in range(copies)]
         self.to_resume = [self.paused(rows) for _ in range(copies)]
+        # They last longer than a seed: whenever one is asked to pause, it runs or waits.
+        self.to_pause = [self.train(f"steady-{n}", rows * 16, epochs=1000, activate="never") for n in range(3)]
+        self.jobs = self.jobs[:-3]
 
     def answer(self, response):
         if not response.ok:
@@ -135,11 +138,11 @@ class Fixtures:
 
 
 class Reaper(threading.Thread):
-    """Cancels what the generator got accepted, about a second after."""
+    """Cancels what the generator got accepted, about a second after, and resumes what is there to be paused."""
 
-    def __init__(self, url, kept):
+    def __init__(self, url, kept, to_pause):
         super().__init__(daemon=True)
-        self.url, self.kept, self.ended, self.count = url, kept, threading.Event(), 0
+        self.url, self.kept, self.to_pause, self.ended, self.count = url, kept, to_pause, threading.Event(), 0
 
     def run(self):
         session = requests.Session()
@@ -148,6 +151,10 @@ class Reaper(threading.Thread):
             try:
                 for state in ("running", "queued", "paused"):
                     for job in session.get(f"{self.url}/jobs", params={"state": state, "limit": 1000}).json()["items"]:
+                        if job["id"] in self.to_pause:
+                            if state == "paused":
+                                session.post(f"{self.url}/jobs/{job['id']}/resume")
+                            continue
                         if job["id"] in self.kept and state != "queued":
                             continue
                         if time.monotonic() - seen.setdefault(job["id"], time.monotonic()) > 1:
@@ -178,6 +185,7 @@ def configuration(fixtures, rules):
         "shelf_versions": list(range(1, len(fixtures.spare_datasets))),
         "to_cancel": fixtures.to_cancel,
         "to_resume": fixtures.to_resume,
+        "to_pause": fixtures.to_pause,
     }
     general = {
         "path.task": "tasks", "path.version": "versions",
@@ -190,7 +198,7 @@ def configuration(fixtures, rules):
         "getDataset": {"path.id": "datasets"},
         "getJob": {"path.id": "jobs"},
         "getJobEvents": {"path.id": "finished"},
-        "pauseJob": {"path.id": "jobs"},
+        "pauseJob": {"path.id": "to_pause"},
         "cancelJob": {"path.id": "to_cancel"},
         "resumeJob": {"path.id": "to_resume"},
         "deleteAdapter": {"path.task": "spare_tasks"},
@@ -234,7 +242,7 @@ def attempt(seed, arguments, rules):
         daemon = Daemon(arguments.binary, arguments.model, folder)
         try:
             fixtures = Fixtures(daemon.url, arguments.copies)
-            reaper = Reaper(daemon.url, fixtures.kept)
+            reaper = Reaper(daemon.url, fixtures.kept, fixtures.to_pause)
             reaper.start()
             (folder / "schemathesis.toml").write_text(configuration(fixtures, rules))
             command = [
