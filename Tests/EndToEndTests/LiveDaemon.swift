@@ -235,7 +235,7 @@ enum JSON: Decodable, Sendable, Equatable {
   var items: [JSON] { if case .array(let items) = self { items } else { [] } }
 }
 
-/// A folder that goes with the value, or with the process.
+/// A folder that goes with the process: a test may let the value go while a daemon works in it.
 final class TemporaryFolder: Sendable {
   private static let living = Mutex<Set<String>>([])
   private static let atEnd: Void = {
@@ -255,11 +255,6 @@ final class TemporaryFolder: Sendable {
     Self.atEnd
     Self.living.withLock { _ = $0.insert(path) }
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit {
-    try? FileManager.default.removeItem(atPath: path)
-    Self.living.withLock { _ = $0.remove(path) }
   }
 }
 
