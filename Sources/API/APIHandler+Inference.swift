@@ -10,8 +10,8 @@ extension APIHandler {
       throw Self.notAcceptable([MediaTypes.json, MediaTypes.octets])
     }
     let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
-    let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
-      try InferenceBody(value)
+    let body = try await call.decoded(limitBytes: configuration.inferenceBodyBytes) { bytes throws(Problem) in
+      try InferenceBody(bytes)
     }
     guard Names.isValid(task) else { throw Problem(.notFound(.task, id: task)) }
     let result = try await serving { () throws(ServingError) in
@@ -37,7 +37,8 @@ extension APIHandler {
       try BatchInferenceBody(value)
     }
     let result = try await serving { () throws(ServingError) in
-      try await node.infer(items: body.items, timeoutMilliseconds: timeout, principal: call.principal)
+      try await node.infer(
+        items: body.items, inputs: body.inputs, timeoutMilliseconds: timeout, principal: call.principal)
     }
     return try await offLoop(if: result.isLarge) { () throws(Problem) in
       .json(InferenceAnswers.json(result, items: body.items, encoding: body.encoding))
@@ -52,9 +53,7 @@ extension APIHandler {
 extension InferenceResult {
   /// Whether writing it takes long for a loop.
   fileprivate var isLarge: Bool {
-    guard let first = answers.first, case .embedding(let vector) = first.prediction else {
-      return answers.count > 256
-    }
-    return vector.count * answers.count > 4_096
+    guard case .embedding(let vector)? = predictions.first else { return count > 256 }
+    return vector.count * count > 4_096
   }
 }

@@ -167,6 +167,7 @@ extension HTTPResponse {
 
 extension Call {
   func noQuery() throws(Problem) {
+    if !head.hasQuery { return }
     let errors = FieldCollector()
     _ = query([], errors)
     try errors.check()

@@ -6,6 +6,9 @@ internal import Synchronization
 /// One client: reads a request, has it answered, writes the answer, again. An actor on its loop, driven by one Task that
 /// it holds; the socket is edge-triggered, so readiness is remembered in flags and asked again only after EAGAIN.
 actor Connection: EventTarget {
+  /// Of answers that are held for a write, at most with one more.
+  static let unsentBytes = 64 << 10
+
   enum Phase {
     case handshake, idle, head, handling, closing
   }
@@ -14,31 +17,37 @@ actor Connection: EventTarget {
   nonisolated let id: UInt64
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-  private let transport: Transport
+  let transport: Transport
   private let peer: PeerAddress
   private let handler: any HTTPHandler
   let limits: HTTPLimits
   let times: LimitTimes
   private let onClose: (UInt64) -> Void
   private var token: UInt64?
-  private var task: Task<Void, Never>?
+  var task: Task<Void, Never>?
 
   var parser: RequestParser
-  private var phase: Phase
+  var phase: Phase
   private var isDraining = false
   private var idleEnd = Int64.max
 
   // What epoll told.
   private var isReadable = true
-  private var isWritable = true
+  var isWritable = true
   private var peerFinished = false
-  private var isGone = false
+  var isGone = false
   private var isBroken = false
+
+  /// What a read gave that was made as soon as it was possible.
+  private var early: Fill?
+  /// Answers that are to be written.
+  var unsent: [UInt8] = []
+  var isWriteAsked = false
 
   private var reader: UnsafeContinuation<Void, Never>?
   private var writer: UnsafeContinuation<Void, Never>?
   private var readDeadline = Int64.max
-  private var writeDeadline = Int64.max
+  var writeDeadline = Int64.max
   private var scheduled = Int64.max
 
   // The request in progress.
@@ -121,16 +130,18 @@ actor Connection: EventTarget {
       isGone = true
       if phase == .handling { leave() }
     }
+    if reader != nil, early == nil, transport.session == nil { early = read() }
+    if isWritable { askForWrite() }
     wake()
   }
 
-  private func leave() {
+  func leave() {
     guard let task, !task.isCancelled else { return }
     loop.counters.abandoned.wrappingAdd(1, ordering: .relaxed)
     task.cancel()
   }
 
-  private func wake() {
+  func wake() {
     wakeReader()
     wakeWriter()
   }
@@ -154,12 +165,16 @@ actor Connection: EventTarget {
     scheduled = .max
     if readDeadline <= now { wakeReader() }
     if writeDeadline <= now { wakeWriter() }
+    if !unsent.isEmpty, writeDeadline <= now, !isWritable {
+      loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
+      abort()
+    }
     let next = min(readDeadline > now ? readDeadline : .max, writeDeadline > now ? writeDeadline : .max)
     if next != .max { schedule(next) }
   }
 
   /// Deadlines move with each request; the wheel's entry stays and looks again when it fires.
-  private func schedule(_ time: Int64) {
+  func schedule(_ time: Int64) {
     guard time < scheduled, let token else { return }
     scheduled = time
     loop.schedule(token, at: time)
@@ -181,63 +196,39 @@ actor Connection: EventTarget {
   /// Reads once into the parser, waiting for bytes.
   func fill() async -> Fill {
     while true {
-      if isGone, !isReadable { return .gone }
-      if isReadable {
-        let outcome = loop.withReadBuffer { buffer in
-          let outcome = transport.read(into: buffer)
-          if case .bytes(let count) = outcome {
-            if phase != .closing { parser.append(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
-            // A short read emptied the socket: the next bytes bring the next event.
-            if count < buffer.count, transport.session == nil, !peerFinished, !isGone { isReadable = false }
-          }
-          return outcome
-        }
-        switch outcome {
-        case .bytes(let count):
-          loop.counters.received.wrappingAdd(count, ordering: .relaxed)
-          return .bytes
-        case .end: return .end
-        case .failed: return .gone
-        case .wouldBlock: isReadable = false
-        }
-        continue
+      if let early {
+        self.early = nil
+        return early
       }
+      if isGone, !isReadable { return .gone }
+      if let outcome = read() { return outcome }
       if isDrained { return .drained }
       if readDeadline <= loop.now { return .timeout }
       await awaitReadable()
     }
   }
 
-  /// Writes everything, waiting for room: this is the back-pressure of answers.
-  func send(_ bytes: [UInt8]) async throws(WireError) {
-    var offset = 0
-    while offset < bytes.count {
-      if isGone { throw .peerGone }
-      if isWritable {
-        let outcome = bytes.withUnsafeBytes {
-          transport.write(UnsafeRawBufferPointer(rebasing: $0[offset...]))
-        }
-        switch outcome {
-        case .bytes(let count):
-          offset += count
-          loop.counters.sent.wrappingAdd(count, ordering: .relaxed)
-        case .wouldBlock: isWritable = false
-        case .end, .failed:
-          isGone = true
-          throw .peerGone
-        }
-        continue
+  /// Reads once into the parser; nil where nothing is there.
+  private func read() -> Fill? {
+    guard isReadable else { return nil }
+    let outcome = loop.withReadBuffer { buffer in
+      let outcome = transport.read(into: buffer)
+      if case .bytes(let count) = outcome {
+        if phase != .closing { parser.append(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
+        // A short read emptied the socket: the next bytes bring the next event.
+        if count < buffer.count, transport.session == nil, !peerFinished, !isGone { isReadable = false }
       }
-      writeDeadline = loop.now + times.write
-      schedule(writeDeadline)
-      await awaitWritable()
-      if writeDeadline <= loop.now, !isWritable {
-        loop.counters.timeouts.wrappingAdd(1, ordering: .relaxed)
-        isGone = true
-        task?.cancel()
-        throw .peerGone
-      }
-      writeDeadline = .max
+      return outcome
+    }
+    switch outcome {
+    case .bytes(let count):
+      loop.counters.received.wrappingAdd(count, ordering: .relaxed)
+      return .bytes
+    case .end: return .end
+    case .failed: return .gone
+    case .wouldBlock:
+      isReadable = false
+      return nil
     }
   }
 
@@ -256,7 +247,7 @@ actor Connection: EventTarget {
     }
   }
 
-  private func awaitWritable() async {
+  func awaitWritable() async {
     await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
       precondition(writer == nil, "a connection has one writer at a time")
       if isWritable || isGone || writeDeadline <= loop.now { waiting.resume() } else { writer = waiting }
@@ -268,6 +259,7 @@ actor Connection: EventTarget {
   private func run() async {
     if await handshake() {
       while await turn() {}
+      if !isGone { try? await sendUnsent() }
     }
     phase = .closing
     setReadDeadline(.max)
@@ -326,11 +318,13 @@ actor Connection: EventTarget {
 
   private func answer(_ response: HTTPResponse, to head: HTTPRequestHead) async -> Bool {
     var isKept = head.isKeepAlive && !isDraining && mayGoOn
-    var output: [UInt8] = []
-    let next = ResponseEncoder.encode(
-      response, to: head, isKeepAlive: &isKept, date: loop.date, into: &output)
     do throws(WireError) {
-      try await send(output)
+      // The peer took nothing since the last one.
+      if unsent.count > Connection.unsentBytes || !isWritable { try await sendUnsent() }
+      if unsent.isEmpty { unsent = loop.takeOutput() }
+      let next = ResponseEncoder.encode(
+        response, to: head, isKeepAlive: &isKept, date: loop.date, into: &unsent)
+      if next == .complete, isKept, bodyIsDone { askForWrite() } else { try await sendUnsent() }
       if next != .complete, case .stream(let producer) = response.body {
         let writer = ConnectionWriter(connection: self, request: request, isChunked: next == .chunked)
         do {
@@ -391,11 +385,10 @@ actor Connection: EventTarget {
 
   private func refuse(_ error: WireError) async {
     var isKept = false
-    var output: [UInt8] = []
     _ = ResponseEncoder.encode(
-      handler.response(for: error), to: nil, isKeepAlive: &isKept, date: loop.date, into: &output)
+      handler.response(for: error), to: nil, isKeepAlive: &isKept, date: loop.date, into: &unsent)
     do throws(WireError) {
-      try await send(output)
+      try await sendUnsent()
     } catch {
       return
     }

@@ -57,6 +57,7 @@ extension Connection {
       case .needMore:
         if mustSendContinue {
           mustSendContinue = false
+          try await sendUnsent()
           try await send(ResponseEncoder.interimContinue)
         }
         try await readBody()

@@ -10,6 +10,9 @@ struct FieldSectionParser: Sendable {
 
   init(limit: Int) { self.limit = limit }
 
+  /// Fields that a first allocation holds.
+  private static let usualFields = 12
+
   /// Reads `bytes[position..<end]`; true when the empty line was read, `position` then stands behind it.
   mutating func parse(
     _ bytes: Span<UInt8>, at position: inout Int, upTo end: Int
@@ -27,6 +30,7 @@ struct FieldSectionParser: Sendable {
         } else {
           guard ByteClass.token.contains(byte) else { throw .malformed(.fieldName, offset: position) }
           if entries.count == limit { throw .tooManyFields(limit: limit) }
+          if entries.isEmpty { entries.reserveCapacity(FieldSectionParser.usualFields) }
           current.nameStart = UInt32(position)
           state = .name
         }

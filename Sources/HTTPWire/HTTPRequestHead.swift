@@ -64,6 +64,9 @@ public struct HTTPRequestHead: Sendable {
     pathRange.isEmpty ? "/" : String(decoding: source[pathRange], as: UTF8.self)
   }
 
+  /// Whether anything stands behind a question mark.
+  public var hasQuery: Bool { !queryRange.isEmpty }
+
   /// The query as it was sent, without its question mark.
   public var rawQuery: String { String(decoding: source[queryRange], as: UTF8.self) }
 
@@ -71,9 +74,15 @@ public struct HTTPRequestHead: Sendable {
   public var segments: [String] {
     let path = source[pathRange].dropFirst()
     guard !path.isEmpty else { return [] }
-    return path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
-      RequestTarget.decoded($0, plusIsSpace: false)
+    var segments: [String] = []
+    segments.reserveCapacity(4)
+    var rest = path
+    while let slash = rest.firstIndex(of: UInt8(ascii: "/")) {
+      segments.append(RequestTarget.decoded(rest[..<slash], plusIsSpace: false))
+      rest = rest[(slash + 1)...]
     }
+    segments.append(RequestTarget.decoded(rest, plusIsSpace: false))
+    return segments
   }
 
   /// Name and value of each query item, percent-decoded, `+` read as a space; no `=` gives an empty value.

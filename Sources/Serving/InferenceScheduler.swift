@@ -15,37 +15,7 @@ final class InferenceScheduler: Sendable {
     var computeNanoseconds: Int64 = 0
   }
 
-  private typealias Waiter = CheckedContinuation<Result<Outcome, ServingError>, Never>
-
-  /// Rows of one request that share a task and a subspace: places into its rows.
-  struct Part: Sendable {
-    let task: String
-    let subspace: String
-    var places: [Int] = []
-  }
-
-  private struct Request {
-    let rows: [BatchRow]
-    let arrived: Int64
-    let continuation: Waiter
-    var outcome: Outcome
-    var missing: Int
-
-    mutating func fill(
-      _ part: QueuedRows, _ predictions: ArraySlice<Prediction>, queue: Int64, compute: Int64
-    ) {
-      for (row, prediction) in zip(part.rows, predictions) { outcome.predictions[row.place] = prediction }
-      missing -= part.rows.count
-      outcome.queueNanoseconds = max(outcome.queueNanoseconds, queue)
-      outcome.computeNanoseconds = max(outcome.computeNanoseconds, compute)
-    }
-  }
-
-  /// Rows on their way through a lane, and where their answers go.
-  private struct Batch: Sendable {
-    let plan: BatchPlan
-    var rows: [BatchRow] = []
-  }
+  typealias Waiter = UnsafeContinuation<Result<Outcome, ServingError>, Never>
 
   struct Figures: Sendable {
     var rowsAnswered = 0
@@ -69,22 +39,23 @@ final class InferenceScheduler: Sendable {
 
   private struct State {
     var queue: RequestQueue
-    /// Numbers whose rows are not queued yet, and whether they were cancelled meanwhile.
-    var announced: [UInt64: Bool] = [:]
     /// Each until its continuation is resumed.
     var requests: [UInt64: Request] = [:]
     var nextRequest: UInt64 = 1
     var rate = DrainRate()
     var figures = Figures()
-    var isRunning = false
-    /// The rows that run.
-    var running: [QueuedRows] = []
+    var running: Batch?
     var isDraining = false
     var drained: CheckedContinuation<Void, Never>?
 
+    mutating func wait(_ request: UInt64, _ continuation: Waiter, since now: Int64) {
+      guard let index = requests.index(forKey: request) else { return }
+      requests.values[index].wait(continuation, since: now)
+    }
+
     /// Who waits for the end, once it is there.
     mutating func takeDrained() -> CheckedContinuation<Void, Never>? {
-      guard isDraining, !isRunning, queue.isEmpty else { return nil }
+      guard isDraining, running == nil, queue.isEmpty else { return nil }
       defer { drained = nil }
       return drained
     }
@@ -103,15 +74,15 @@ final class InferenceScheduler: Sendable {
   var figures: Figures { state.withLock { $0.figures } }
   var load: Load {
     state.withLock { state in
-      let running = Set(state.running.lazy.map(\.request)).filter { state.requests[$0] != nil }.count
+      let running = Set(state.running?.requests ?? []).filter { state.requests[$0] != nil }.count
       return Load(
         requestsRunning: running, requestsWaiting: state.requests.count - running,
-        tasksRunning: Set(state.running.lazy.map(\.task)), tasksWaiting: state.queue.tasks)
+        tasksRunning: Set(state.running?.parts.map(\.task) ?? []), tasksWaiting: state.queue.tasks)
     }
   }
   var depth: Int { state.withLock { $0.queue.count } }
   /// Requests that have no answer yet.
-  var open: Int { state.withLock { $0.requests.count + $0.announced.count } }
+  var open: Int { state.withLock { $0.requests.count } }
 
   /// Whether `rows` more would be admitted now: asked before anything is tokenised.
   func admit(rows: Int) throws(ServingError) {
@@ -125,23 +96,18 @@ final class InferenceScheduler: Sendable {
   ///
   /// The deadline is looked at between batches: a request that passes it while one runs is refused when that one ends.
   ///
-  /// - Parameter parts: every row's place stands in one of them.
+  /// - Parameter parts: the ranges follow each other, through all rows.
   func run(
-    _ rows: [BatchRow], parts: [Part], principal: String, deadline: Int64, limitMilliseconds: Int
+    _ parts: [InferencePart], principal: String, deadline: Int64, limitMilliseconds: Int
   ) async throws(ServingError) -> Outcome {
-    if rows.isEmpty { return Outcome(predictions: []) }
+    guard let count = parts.last?.range.upperBound, count > 0 else { return Outcome(predictions: []) }
     let request = state.withLock { state in
       defer { state.nextRequest += 1 }
-      state.announced[state.nextRequest] = false
+      state.requests[state.nextRequest] = Request(parts, count: count)
       return state.nextRequest
     }
-    let queued = parts.map { part in
-      QueuedRows(
-        request: request, subspace: part.subspace, task: part.task, principal: principal, deadline: deadline,
-        rows: part.places.map { .init(place: $0, tokens: rows[$0].ids.count) })
-    }
     let result = await withTaskCancellationHandler {
-      await withCheckedContinuation { submit(rows, queued, request: request, $0) }
+      await withUnsafeContinuation { submit(parts, count, request, principal, deadline, $0) }
     } onCancel: {
       cancel(request)
     }
@@ -190,75 +156,99 @@ final class InferenceScheduler: Sendable {
   }
 
   private func submit(
-    _ rows: [BatchRow], _ queued: [QueuedRows], request: UInt64,
+    _ parts: [InferencePart], _ count: Int, _ request: UInt64, _ principal: String, _ deadline: Int64,
     _ continuation: Waiter
   ) {
     let now = Clock.nanoseconds()
-    let failure: ServingError? = state.withLock { state in
-      if state.announced.removeValue(forKey: request) == true { return .cancelled }
-      if state.isDraining { return .draining }
+    let tokens = parts.reduce(0) { $0 + $1.tokens }
+    let admitted = state.withLock { state -> Result<Batch?, ServingError> in
       do throws(ServingError) {
-        try Self.check(&state, rows.count)
+        if state.requests[request]?.isCancelled == true { throw .cancelled }
+        if state.isDraining { throw .draining }
+        try Self.check(&state, count)
+        if state.running == nil, state.queue.isEmpty, tokens <= batchTokens {
+          // Nobody to be fair to: the request is the batch.
+          let batch = Batch(parts, tokens: tokens, of: request)
+          Self.start(batch, &state)
+          state.wait(request, continuation, since: now)
+          return .success(batch)
+        }
+        try Self.append(parts, request, principal, deadline, &state)
+        state.wait(request, continuation, since: now)
+        return .success(nil)
       } catch {
-        return error
+        state.requests[request] = nil
+        return .failure(error)
       }
-      do throws(RequestQueue.Full) {
-        try state.queue.append(queued)
-      } catch {
-        return .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
-      }
-      state.requests[request] = Request(
-        rows: rows, arrived: now, continuation: continuation,
-        outcome: Outcome(predictions: Array(repeating: .embedding([]), count: rows.count)),
-        missing: rows.count)
-      return nil
     }
-    if let failure { continuation.resume(returning: .failure(failure)) } else { startBatch() }
+    switch admitted {
+    case .success(let batch?): run(batch)
+    case .success(nil): startBatch()
+    case .failure(let error): continuation.resume(returning: .failure(error))
+    }
+  }
+
+  private static func append(
+    _ parts: [InferencePart], _ request: UInt64, _ principal: String, _ deadline: Int64, _ state: inout State
+  ) throws(ServingError) {
+    let queued = parts.map { part in
+      QueuedRows(
+        request: request, subspace: part.subspaceDigest, task: part.task, principal: principal,
+        deadline: deadline,
+        rows: part.range.map { .init(place: $0, tokens: part.tokens($0)) })
+    }
+    do throws(RequestQueue.Full) {
+      try state.queue.append(queued)
+    } catch {
+      throw .overloaded(depth: error.depth, limit: error.limit, retryAfterSeconds: 1)
+    }
   }
 
   private func cancel(_ request: UInt64) {
-    let continuation = state.withLock { state in
-      guard let entry = state.requests.removeValue(forKey: request) else {
+    let continuation = state.withLock { state -> Waiter? in
+      guard let waiter = state.requests[request]?.continuation else {
         // Not queued yet, or answered already.
-        if state.announced[request] != nil { state.announced[request] = true }
-        return nil as Waiter?
+        state.requests[request]?.isCancelled = true
+        return nil
       }
+      state.requests[request] = nil
       _ = state.queue.cancel(request: request)
-      return entry.continuation
+      return waiter
     }
     continuation?.resume(returning: .failure(.cancelled))
   }
 
   /// Starts the next batch, unless one runs or nothing waits.
   private func startBatch() {
-    guard let batch = nextBatch() else { return }
+    if let batch = nextBatch() { run(batch) }
+  }
+
+  private func run(_ batch: Batch) {
     let started = Clock.nanoseconds()
-    compute(batch.rows) { self.finish(batch.plan, $0, started: started) }
+    compute(batch.parts) { self.finish(batch, $0, started: started) }
   }
 
   private func nextBatch() -> Batch? {
     let now = Clock.nanoseconds()
     let (batch, late) = state.withLock { state in
-      if state.isRunning { return (nil as Batch?, [Waiter]()) }
+      if state.running != nil { return (nil as Batch?, [Waiter]()) }
+      if state.queue.isEmpty { return (nil, []) }
       let late = Self.expire(&state, now)
       let plan = state.queue.plan(budgetTokens: batchTokens)
       state.queue.commit(plan)
-      var rows: [BatchRow] = []
-      for part in plan.parts {
-        guard let all = state.requests[part.request]?.rows else { continue }
-        if part.rows.count == all.count, plan.parts.count == 1 {
-          rows = all
-        } else {
-          for row in part.rows { rows.append(all[row.place]) }
-        }
-      }
-      state.isRunning = !rows.isEmpty
-      if state.isRunning { state.running = plan.parts }
-      state.figures.running = rows.count
-      return (rows.isEmpty ? nil : Batch(plan: plan, rows: rows), late)
+      let requests = state.requests
+      let batch = Batch(plan) { requests[$0]?.parts }
+      if batch.parts.isEmpty { return (nil, late) }
+      Self.start(batch, &state)
+      return (batch, late)
     }
     for continuation in late { continuation.resume(returning: .failure(.deadlineExceeded(milliseconds: 0))) }
     return batch
+  }
+
+  private static func start(_ batch: Batch, _ state: inout State) {
+    state.running = batch
+    state.figures.running = batch.count
   }
 
   /// Takes requests out whose deadline has passed.
@@ -274,35 +264,30 @@ final class InferenceScheduler: Sendable {
     }
   }
 
-  private func finish(_ plan: BatchPlan, _ predictions: [Prediction], started: Int64) {
+  private func finish(_ batch: Batch, _ predictions: [Prediction], started: Int64) {
     let elapsed = Clock.nanoseconds() - started
     let done = state.withLock { state in
       state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
-      state.isRunning = false
-      state.running = []
+      state.running = nil
       state.figures.batches += 1
       state.figures.running = 0
-      state.figures.tokensComputed += plan.tokens
+      state.figures.tokensComputed += batch.tokens
       var done: [Request] = []
       var first = 0
-      for part in plan.parts {
-        let range = first..<first + part.rows.count
-        first = range.upperBound
-        guard let arrived = state.requests[part.request]?.arrived else { continue }
-        state.figures.rowsAnswered += range.count
-        state.requests[part.request]?.fill(
-          part, predictions[range], queue: started - arrived, compute: elapsed)
-        if state.requests[part.request]?.missing == 0,
-          let request = state.requests.removeValue(forKey: part.request)
-        {
-          done.append(request)
-        }
+      for (part, number) in zip(batch.parts, batch.requests) {
+        let start = first
+        first += part.count
+        guard let index = state.requests.index(forKey: number) else { continue }
+        state.figures.rowsAnswered += part.count
+        state.requests.values[index].fill(
+          part.range, predictions, from: start, started: started, elapsed: elapsed)
+        if state.requests.values[index].missing == 0 { done.append(state.requests.remove(at: index).value) }
       }
       return done
     }
     // The lanes first: the next batch computes while these answers are written.
     startBatch()
-    for request in done { request.continuation.resume(returning: .success(request.outcome)) }
+    for request in done { request.continuation?.resume(returning: .success(request.outcome)) }
     state.withLock { $0.takeDrained() }?.resume()
   }
 }

@@ -12,39 +12,49 @@ extension Node {
   static let baseTask = "base"
 
   public func infer(
-    task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
+    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
     principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     let time = try admit(rows: inputs.count, timeoutMilliseconds)
     let lease = try await lease(LeaseKey(task: task, version: options.version))
-    let part = InferenceScheduler.Part(
-      task: task, subspace: lease.subspaceDigest ?? "", places: Array(inputs.indices))
-    let work = Work(inputs: inputs, leases: [lease], options: options)
-    return try await answer(work, parts: [part], principal: principal, time: time)
+    let rows = try await tokenise(inputs) { _ in options }
+    let part = lease.part(rows.encodings, 0..<inputs.count, normalize: options.normalize)
+    let outcome = try await scheduler.run(
+      [part], principal: principal.name, deadline: time.deadline, limitMilliseconds: time.limitMilliseconds)
+    return InferenceResult(outcome, outcome.predictions, sources: [lease.source], rows)
   }
 
   public func infer(
-    items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal
+    items: [InferenceItem], inputs: InferenceInputs, timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     let time = try admit(rows: items.count, timeoutMilliseconds)
     let (leases, leaseOf) = try await leases(for: items)
-    var parts = leases.map { InferenceScheduler.Part(task: $0.task, subspace: $0.subspaceDigest ?? "") }
-    for (index, lease) in leaseOf.enumerated() { parts[lease].places.append(index) }
-    let work = Work(
-      inputs: items.map(\.input), leases: leases, options: InferenceOptions(), items: items, leaseOf: leaseOf)
-    return try await answer(work, parts: parts, principal: principal, time: time)
-  }
-
-  /// The rows of a request: with one task and one set of options, or item by item.
-  private struct Work: Sendable {
-    let inputs: [InferenceInput]
-    let leases: [Lease]
-    let options: InferenceOptions
-    var items: [InferenceItem] = []
-    var leaseOf: [Int] = []
-
-    func lease(_ index: Int) -> Int { leaseOf.isEmpty ? 0 : leaseOf[index] }
-    func options(_ index: Int) -> InferenceOptions { items.isEmpty ? options : items[index].options }
+    var rows = try await tokenise(inputs) { items[$0].options }
+    // Rows of one version and one wish become neighbours: by subspace, then task, then arrival.
+    let sorted = leases.indices.sorted {
+      (leases[$0].subspaceDigest ?? "", leases[$0].task, $0)
+        < (leases[$1].subspaceDigest ?? "", leases[$1].task, $1)
+    }
+    var rank = Array(repeating: 0, count: leases.count)
+    for (place, lease) in sorted.enumerated() { rank[lease] = place }
+    let group = items.indices.map { 2 * rank[leaseOf[$0]] + (items[$0].options.normalize ? 1 : 0) }
+    let order = items.indices.sorted { (group[$0], $0) < (group[$1], $1) }
+    rows.encodings = order.map { rows.encodings[$0] }
+    var parts: [InferencePart] = []
+    for (place, item) in order.enumerated() {
+      if place > 0, group[item] == group[order[place - 1]] {
+        parts[parts.count - 1].range = parts[parts.count - 1].range.lowerBound..<place + 1
+      } else {
+        parts.append(
+          leases[leaseOf[item]].part(
+            rows.encodings, place..<place + 1, normalize: items[item].options.normalize))
+      }
+    }
+    let outcome = try await scheduler.run(
+      parts, principal: principal.name, deadline: time.deadline, limitMilliseconds: time.limitMilliseconds)
+    var predictions = outcome.predictions
+    for (place, item) in order.enumerated() { predictions[item] = outcome.predictions[place] }
+    return InferenceResult(outcome, predictions, sources: leases.map(\.source), sourceOf: leaseOf, rows)
   }
 
   /// Decided before anything is leased or tokenised: whether the rows find room, and their deadline.
@@ -56,44 +66,14 @@ extension Node {
     return (Clock.nanoseconds() + Int64(limit) * 1_000_000, limit)
   }
 
-  private func answer(
-    _ work: Work, parts: [InferenceScheduler.Part], principal: Principal,
-    time: (deadline: Int64, limitMilliseconds: Int)
-  ) async throws(ServingError) -> InferenceResult {
-    let rows = try await tokenise(work)
-    let outcome = try await scheduler.run(
-      rows.batch, parts: parts, principal: principal.name, deadline: time.deadline,
-      limitMilliseconds: time.limitMilliseconds)
-    let sources = work.leases.map { lease in
-      AnswerSource(
-        task: lease.task, kind: lease.adapter?.kind ?? .embedding, version: lease.version,
-        subspace: lease.subspaceDigest, labels: lease.adapter?.head.head.labels ?? [])
-    }
-    let answers = work.inputs.indices.map { index in
-      InferenceAnswer(
-        source: sources[work.lease(index)], prediction: outcome.predictions[index],
-        tokens: rows.batch[index].ids.count, truncated: rows.truncated[index])
-    }
-    return InferenceResult(
-      answers: answers, queueMilliseconds: Double(outcome.queueNanoseconds) / 1e6,
-      computeMilliseconds: Double(outcome.computeNanoseconds) / 1e6)
-  }
-
   /// The leases that the items need, each once, and each item's place among them.
   private func leases(for items: [InferenceItem]) async throws(ServingError) -> ([Lease], [Int]) {
     var leases: [Lease] = []
     var leaseOf: [Int] = []
     leaseOf.reserveCapacity(items.count)
     var places: [LeaseKey: Int] = [:]
-    var last: LeaseKey?
     for item in items {
       let key = LeaseKey(task: item.task, version: item.options.version)
-      // Neighbours mostly ask for the same.
-      if key == last, let place = leaseOf.last {
-        leaseOf.append(place)
-        continue
-      }
-      last = key
       if places[key] == nil {
         places[key] = leases.count
         leases.append(try await lease(key))
@@ -120,6 +100,18 @@ extension Node {
     let subspace: ResidentSubspace?
     let version: Int?
     let subspaceDigest: String?
+
+    func part(_ encodings: [Encoding], _ range: Range<Int>, normalize: Bool) -> InferencePart {
+      InferencePart(
+        task: task, adapter: adapter, subspace: subspace, subspaceDigest: subspaceDigest ?? "",
+        normalize: normalize, encodings: encodings, range: range)
+    }
+
+    var source: AnswerSource {
+      AnswerSource(
+        task: task, kind: adapter?.kind ?? .embedding, version: version, subspace: subspaceDigest,
+        labels: adapter?.head.head.labels ?? [])
+    }
   }
 
   private func lease(_ key: LeaseKey) async throws(ServingError) -> Lease {
@@ -198,39 +190,41 @@ extension Node {
     }
   }
 
-  private struct TokenisedRows: Sendable {
-    var batch: [BatchRow] = []
-    var truncated: [Bool] = []
+  fileprivate struct TokenisedRows: Sendable {
+    var encodings: [Encoding]
+    var tokens = 0
+    var truncated = 0
   }
 
-  private func tokenise(_ work: Work) async throws(ServingError) -> TokenisedRows {
-    let bytes = work.inputs.reduce(0) { $0 + $1.text.utf8.count + ($1.pair?.utf8.count ?? 0) }
+  private func tokenise(
+    _ inputs: InferenceInputs, _ options: (Int) -> InferenceOptions
+  ) async throws(ServingError) -> TokenisedRows {
     let encode = stages.encode
     let limit = checkpoint.textLimit
-    if bytes <= Self.inlineTextBytes { return try Self.tokenise(work, encode, limit).get() }
-    return try await lanes.run(.inference) { _ in Self.tokenise(work, encode, limit) }.get()
-  }
-
-  private static func tokenise(
-    _ work: Work, _ encode: (InferenceInput, Int) -> Encoding, _ limit: Int
-  ) -> Result<TokenisedRows, ServingError> {
-    var rows = TokenisedRows()
-    rows.batch.reserveCapacity(work.inputs.count)
-    rows.truncated.reserveCapacity(work.inputs.count)
-    for (index, input) in work.inputs.enumerated() {
-      let encoding = encode(input, limit)
-      let options = work.options(index)
-      if encoding.isTruncated, options.truncate == .error {
-        return .failure(
-          .textTooLong(pointer: input.pointer, tokens: encoding.untruncatedCount, limit: limit))
+    var rows = TokenisedRows(
+      encodings: inputs.textBytes <= Self.inlineTextBytes
+        ? encode(inputs, limit) : await lanes.run(.inference) { _ in encode(inputs, limit) })
+    for (index, encoding) in rows.encodings.enumerated() {
+      rows.tokens += encoding.ids.count
+      guard encoding.isTruncated else { continue }
+      rows.truncated += 1
+      if options(index).truncate == .error {
+        throw .textTooLong(
+          pointer: inputs.pointer(index), tokens: encoding.untruncatedCount, limit: limit)
       }
-      let lease = work.lease(index)
-      rows.batch.append(
-        BatchRow(
-          ids: encoding.ids, typeIDs: encoding.typeIDs, adapter: work.leases[lease].adapter,
-          subspace: work.leases[lease].subspace, normalize: options.normalize))
-      rows.truncated.append(encoding.isTruncated)
     }
-    return .success(rows)
+    return rows
+  }
+}
+
+extension InferenceResult {
+  fileprivate init(
+    _ outcome: InferenceScheduler.Outcome, _ predictions: [Prediction], sources: [AnswerSource],
+    sourceOf: [Int] = [], _ rows: Node.TokenisedRows
+  ) {
+    self.init(
+      predictions: predictions, sources: sources, sourceOf: sourceOf, tokens: rows.tokens,
+      truncated: rows.truncated, queueMilliseconds: Double(outcome.queueNanoseconds) / 1e6,
+      computeMilliseconds: Double(outcome.computeNanoseconds) / 1e6)
   }
 }

@@ -107,8 +107,10 @@ public final class Node: ServingNode {
     let executor = BatchExecutor(encoder: encoder, lanes: lanes)
     stages = replacing(
       InferenceStages(
-        encode: { tokenizer.encode($0.text, pair: $0.pair, limit: $1) },
-        compute: { executor.run($0, primary: subspaces.primary, done: $1) }))
+        encode: { inputs, limit in
+          (0..<inputs.count).map { tokenizer.encode(inputs.text($0), pair: inputs.pair($0), limit: limit) }
+        },
+        compute: { executor.run($0.flatMap(\.rows), primary: subspaces.primary, done: $1) }))
     scheduler = InferenceScheduler(
       compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
     runner = JobRunner()

@@ -11,12 +11,13 @@ public protocol ServingNode: Sendable {
   /// Answers every input with one task, in one request; `base` is the bare base (an embedding).
   /// - Throws: `.notFound`, `.textTooLong`, `.validation`, `.overloaded`, `.deadlineExceeded`, `.cancelled`.
   func infer(
-    task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
+    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
     principal: Principal
   ) async throws(ServingError) -> InferenceResult
-  /// Answers rows of many tasks; every row is checked before any is queued.
-  func infer(items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal)
-    async throws(ServingError) -> InferenceResult
+  /// Answers rows of many tasks, an item each; every row is checked before any is queued.
+  func infer(
+    items: [InferenceItem], inputs: InferenceInputs, timeoutMilliseconds: Int?, principal: Principal
+  ) async throws(ServingError) -> InferenceResult
 
   // MARK: tasks
   func tasks(after: String?, limit: Int) async throws(ServingError) -> Page<TaskSummary>

@@ -9,20 +9,6 @@ public struct Principal: Sendable, Hashable {
   public static let anonymous = Principal(name: "anonymous")
 }
 
-/// A text to answer, with its second segment where the task was trained on pairs.
-public struct InferenceInput: Sendable, Equatable {
-  public let text: String
-  public let pair: String?
-  /// Where the text stands in the request, for errors.
-  public let pointer: String
-
-  public init(text: String, pair: String? = nil, pointer: String) {
-    self.text = text
-    self.pair = pair
-    self.pointer = pointer
-  }
-}
-
 /// What to do with a text above the limit.
 public enum Truncation: String, Sendable, CaseIterable {
   case error, end
@@ -41,26 +27,26 @@ public struct InferenceOptions: Sendable, Equatable {
   public init() {}
 }
 
-/// One row of `POST /infer`.
+/// What one row of `POST /infer` asks for, beside its text.
 public struct InferenceItem: Sendable {
   public let task: String
-  public let input: InferenceInput
   public let options: InferenceOptions
 
-  public init(task: String, input: InferenceInput, options: InferenceOptions) {
+  public init(task: String, options: InferenceOptions) {
     self.task = task
-    self.input = input
     self.options = options
   }
 }
 
-/// Who gave an answer: shared by all answers of a request's task.
-final class AnswerSource: Sendable {
-  let task: String
-  let kind: TaskKind
-  let version: Int?
-  let subspace: String?
-  let labels: [String]
+/// Who gave answers: one version of one task.
+public final class AnswerSource: Sendable {
+  public let task: String
+  public let kind: TaskKind
+  /// nil for the bare base.
+  public let version: Int?
+  public let subspace: String?
+  /// What the scores of a prediction stand for, in their order.
+  public let labels: [String]
 
   init(task: String, kind: TaskKind, version: Int?, subspace: String?, labels: [String]) {
     self.task = task
@@ -71,31 +57,37 @@ final class AnswerSource: Sendable {
   }
 }
 
-/// The answer to one input, and who gave it.
-public struct InferenceAnswer: Sendable {
-  let source: AnswerSource
-  public let prediction: Prediction
-  public let tokens: Int
-  public let truncated: Bool
-
-  public var task: String { source.task }
-  public var kind: TaskKind { source.kind }
-  /// nil for the bare base.
-  public var version: Int? { source.version }
-  public var subspace: String? { source.subspace }
-  /// What the scores of the prediction stand for, in their order.
-  public var labels: [String] { source.labels }
-
-  /// Whether both were given by one version of one task.
-  public func isBySameSource(as other: InferenceAnswer) -> Bool { source === other.source }
-}
-
 /// The answers of one request in the order of its inputs.
 public struct InferenceResult: Sendable {
-  public let answers: [InferenceAnswer]
+  public let predictions: [Prediction]
+  private let sources: [AnswerSource]
+  /// By row; empty where the first gave all.
+  private let sourceOf: [Int]
+  /// Of all inputs, as they were computed.
+  public let tokens: Int
+  /// Inputs that were cut.
+  public let truncated: Int
   /// The longest wait in the queue of any row.
   public let queueMilliseconds: Double
   public let computeMilliseconds: Double
+
+  init(
+    predictions: [Prediction], sources: [AnswerSource], sourceOf: [Int] = [], tokens: Int = 0,
+    truncated: Int = 0, queueMilliseconds: Double = 0, computeMilliseconds: Double = 0
+  ) {
+    self.predictions = predictions
+    self.sources = sources
+    self.sourceOf = sourceOf
+    self.tokens = tokens
+    self.truncated = truncated
+    self.queueMilliseconds = queueMilliseconds
+    self.computeMilliseconds = computeMilliseconds
+  }
+
+  public var count: Int { predictions.count }
+
+  /// Who gave a row's answer.
+  public func source(_ row: Int) -> AnswerSource { sources[sourceOf.isEmpty ? 0 : sourceOf[row]] }
 }
 
 /// A version as it is listed.

@@ -9,9 +9,7 @@ import Testing
   private func predictions(_ list: [Prediction], labels: [String], topK: Int? = nil) throws -> [JSONValue] {
     let source = AnswerSource(
       task: "t", kind: .classification, version: 1, subspace: "sha256:00", labels: labels)
-    let result = InferenceResult(
-      answers: list.map { InferenceAnswer(source: source, prediction: $0, tokens: 3, truncated: false) },
-      queueMilliseconds: 0, computeMilliseconds: 0)
+    let result = InferenceResult(predictions: list, sources: [source])
     let value = try JSONReader.read(
       InferenceAnswers.json(result, task: "t", topK: topK, encoding: .float))
     return try #require(value["predictions"]?.array)

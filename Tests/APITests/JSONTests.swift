@@ -178,4 +178,32 @@ import Testing
   func base64(text: String, encoded: String) {
     #expect(FloatBytes.base64(Array(text.utf8)) == encoded)
   }
+
+  /// The short way gives what the general one gives, or leaves it the text.
+  @Test(arguments: [
+    (#"{"inputs":["a","b"]}"#, true), (#" { "inputs" : [ "a" , "é\u00e9\n" ] } "#, true),
+    (#"{"parameters":{"top_k":1},"inputs":["a \"quoted\" text"],"encoding":"float"}"#, true),
+    (#"{"inputs":["a\ud83d\ude00",""]}"#, true), (#"{"inputs":"a"}"#, false), (#"{"inputs":[]}"#, false),
+    (#"{"inputs":["a",1]}"#, false), (#"{"inputs":["a"],"inputs":["b"]}"#, false), ("[]", false),
+    (#"{"inputs":["a"],"x":1,"x":2}"#, false), (#"{"inputs":["a"]"#, false), (#"{"inputs":["a"]}}"#, false),
+    (#"{"inputs":["a\ud800"]}"#, false), (#"{"inputs":["a" "b"]}"#, false), (#"{"inputs":["a",]}"#, false),
+    ("{\"inputs\":[\"a\u{1}\"]}", false), (#"{"more":["a"]}"#, false), (#"{"inputs":[{"text":"a"}]}"#, false),
+    ("", false), (#"{"#, false), (#"{"inputs""#, false), (#"{"inputs":["#, false), (#"{"inputs":["a"#, false),
+  ])
+  func plainTextsAreReadWithoutValues(_ text: String, isPlain: Bool) throws {
+    let found = JSONReader.read(Array(text.utf8), textsOf: "inputs")
+    #expect((found != nil) == isPlain)
+    guard let found else { return }
+    let value = try JSONReader.read(Array(text.utf8))
+    let texts = found.texts.map { JSONValue.string(String(decoding: found.bytes[$0], as: UTF8.self)) }
+    #expect(value["inputs"] == .array(texts))
+    for member in found.rest { #expect(value[member.name] == member.value) }
+    guard case .object(let members) = value else { return }
+    #expect(members.count == found.rest.count + 1)
+  }
+
+  @Test func bytesThatAreNotTextAreLeftToTheGeneralReader() {
+    #expect(
+      JSONReader.read(Array(#"{"inputs":["a"#.utf8) + [0xff] + Array(#""]}"#.utf8), textsOf: "inputs") == nil)
+  }
 }

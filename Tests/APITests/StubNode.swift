@@ -7,7 +7,7 @@ import Training
 /// A node that answers from constants, and fails where it is told to. Nothing is computed or stored.
 final class StubNode: ServingNode {
   struct Seen: Sendable {
-    var inputs: [InferenceInput] = []
+    var inputs = InferenceInputs()
     var options = InferenceOptions()
     var timeout: Int?
     var training: TrainingRequest?
@@ -42,19 +42,19 @@ final class StubNode: ServingNode {
   func readiness() async -> Readiness { ready }
   func metrics() async -> ServingMetrics { ServingMetrics() }
 
-  static func answer(_ task: String) -> InferenceAnswer {
+  static func source(_ task: String) -> AnswerSource {
     let isVector = task == "base"
-    let prediction =
-      isVector ? Prediction.embedding([1, -0.5]) : .classification(scores: [0.25, 0.5, 0.25])
-    return InferenceAnswer(
-      source: AnswerSource(
-        task: task, kind: isVector ? .embedding : .classification, version: isVector ? nil : 3,
-        subspace: isVector ? nil : "sha256:01", labels: isVector ? [] : ["a", "b", "c"]),
-      prediction: prediction, tokens: 5, truncated: false)
+    return AnswerSource(
+      task: task, kind: isVector ? .embedding : .classification, version: isVector ? nil : 3,
+      subspace: isVector ? nil : "sha256:01", labels: isVector ? [] : ["a", "b", "c"])
+  }
+
+  static func prediction(_ task: String) -> Prediction {
+    task == "base" ? .embedding([1, -0.5]) : .classification(scores: [0.25, 0.5, 0.25])
   }
 
   func infer(
-    task: String, inputs: [InferenceInput], options: InferenceOptions, timeoutMilliseconds: Int?,
+    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
     principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     try check()
@@ -64,15 +64,18 @@ final class StubNode: ServingNode {
       $0.timeout = timeoutMilliseconds
     }
     return InferenceResult(
-      answers: inputs.map { _ in Self.answer(task) }, queueMilliseconds: 0.25, computeMilliseconds: 1.5)
+      predictions: (0..<inputs.count).map { _ in Self.prediction(task) }, sources: [Self.source(task)],
+      tokens: 5 * inputs.count, queueMilliseconds: 0.25, computeMilliseconds: 1.5)
   }
 
   func infer(
-    items: [InferenceItem], timeoutMilliseconds: Int?, principal: Principal
+    items: [InferenceItem], inputs: InferenceInputs, timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     try check()
+    seen.withLock { $0.inputs = inputs }
     return InferenceResult(
-      answers: items.map { Self.answer($0.task) }, queueMilliseconds: 0, computeMilliseconds: 1)
+      predictions: items.map { Self.prediction($0.task) }, sources: items.map { Self.source($0.task) },
+      sourceOf: Array(items.indices), tokens: 5 * items.count, computeMilliseconds: 1)
   }
 
   static let versionSummary = VersionSummary(

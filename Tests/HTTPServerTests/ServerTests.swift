@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import HTTPClient
 import HTTPServer
 import HTTPWire
@@ -31,6 +31,46 @@ import Testing
       }
       let bodies = heard.split(separator: "\r\n\r\n").dropFirst().map { $0.prefix { $0 != "H" } }
       #expect(bodies == ["one", "ignored", "hello"])
+    }
+  }
+
+  /// Answers wait for a write together; what is sent at once, the interim answer, must not overtake them.
+  @Test func anInterimAnswerComesBehindTheAnswerBefore() async throws {
+    try await withServer { _, _, bound in
+      let heard = try await blocking {
+        let client = RawClient(bound[0])
+        client.say(
+          "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+            + "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n"
+            + "Content-Length: 3\r\n\r\n")
+        let first = client.hear(until: "100 Continue\r\n\r\n")
+        client.say("end")
+        return first + client.hear()
+      }
+      #expect(heard.hasPrefix("HTTP/1.1 200 OK"))
+      #expect(heard.contains("hello" + "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
+      #expect(heard.hasSuffix("end"))
+    }
+  }
+
+  /// Far more than the socket holds, unread until all is asked for.
+  @Test func answersWaitForAClientThatAsksBeforeItReads() async throws {
+    let count = 40_000
+    try await withServer { server, _, bound in
+      let heard = try await blocking {
+        let client = RawClient(bound[0])
+        let request = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+        let asking = Thread {
+          client.say(
+            String(repeating: request, count: count - 1)
+              + "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        }
+        asking.start()
+        Thread.sleep(forTimeInterval: 0.3)
+        return client.hear()
+      }
+      #expect(heard.split(separator: "\r\n\r\nhello", omittingEmptySubsequences: true).count == count)
+      #expect(server.metrics.requests == count)
     }
   }
 

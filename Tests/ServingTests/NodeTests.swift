@@ -10,9 +10,9 @@ import Training
       let job = try await node.learn("topics")
       #expect(job.state == .succeeded, "\(String(describing: job.error))")
       #expect(job.version == 1)
-      let (label, answer) = try await node.label("the door is red", task: "topics")
+      let (label, _, source) = try await node.label("the door is red", task: "topics")
       #expect(label == "colour")
-      #expect(answer.version == 1)
+      #expect(source.version == 1)
       let found1 = try await node.label("we eat soup tonight", task: "topics").label
       #expect(found1 == "food")
       let task = try await node.task("topics")
@@ -65,12 +65,12 @@ import Training
         return true
       }
       _ = try await node.activate(task: "topics", version: 2, expected: 1, principal: .anonymous)
-      let found5 = try await node.label("a red door", task: "topics").answer.version
+      let found5 = try await node.label("a red door", task: "topics").source.version
       #expect(found5 == 2)
-      let found6 = try await node.label("a red door", task: "topics", version: 1).answer.version
+      let found6 = try await node.label("a red door", task: "topics", version: 1).source.version
       #expect(found6 == 1)
       _ = try await node.rollback(task: "topics", principal: .anonymous)
-      let found7 = try await node.label("a red door", task: "topics").answer.version
+      let found7 = try await node.label("a red door", task: "topics").source.version
       #expect(found7 == 1)
       try await node.delete(version: 2, of: "topics")
       try await node.delete(task: "topics")
@@ -86,14 +86,19 @@ import Training
       _ = try await node.learn("private", method: "lora")
       let tasks = ["shared", "base", "private", "shared", "private", "base"]
       let items = tasks.enumerated().map { index, task in
-        InferenceItem(
-          task: task, input: InferenceInput(text: "row \(index) is \(task)", pointer: "/items/\(index)"),
-          options: InferenceOptions())
+        var options = InferenceOptions()
+        options.normalize = index < 5
+        return InferenceItem(task: task, options: options)
       }
-      let mixed = try await node.infer(items: items, timeoutMilliseconds: nil, principal: .anonymous)
+      let texts = tasks.indices.map { "row \($0) is \(tasks[$0])" }
+      let mixed = try await node.infer(
+        items: items, inputs: InferenceInputs(texts), timeoutMilliseconds: nil, principal: .anonymous)
       for (index, item) in items.enumerated() {
-        let alone = try await node.infer(items: [item], timeoutMilliseconds: nil, principal: .anonymous)
-        #expect(alone.answers[0].prediction == mixed.answers[index].prediction, "row \(index), \(item.task)")
+        let alone = try await node.infer(
+          items: [item], inputs: InferenceInputs([texts[index]]), timeoutMilliseconds: nil,
+          principal: .anonymous)
+        #expect(alone.predictions[0] == mixed.predictions[index], "row \(index), \(item.task)")
+        #expect(mixed.source(index).task == item.task)
       }
     }
   }
@@ -107,10 +112,10 @@ import Training
     }
     let before = try await withNode(store: store) { node in
       _ = try await node.learn("topics")
-      return try await node.label("the door is red", task: "topics").answer.prediction
+      return try await node.label("the door is red", task: "topics").prediction
     }
     try await withNode(store: store) { node in
-      let found9 = try await node.label("the door is red", task: "topics").answer.prediction
+      let found9 = try await node.label("the door is red", task: "topics").prediction
       #expect(found9 == before)
     }
   }
@@ -202,7 +207,7 @@ import Training
 
   @Test func aFullQueueRefusesBeforeItTokenises() async throws {
     try await withNode(store: nil, { $0.queueRows = 2 }) { node in
-      let inputs = (0..<3).map { InferenceInput(text: "text", pointer: "/inputs/\($0)") }
+      let inputs = InferenceInputs(["text", "text", "text"])
       await #expect {
         _ = try await node.infer(
           task: "base", inputs: inputs, options: InferenceOptions(), timeoutMilliseconds: nil,
@@ -216,10 +221,10 @@ import Training
 
   @Test func aTextAboveTheLimitIsNamedWithBothNumbers() async throws {
     try await withNode { node in
-      let input = InferenceInput(text: String(repeating: "word ", count: 2_000), pointer: "/inputs/0")
+      let inputs = InferenceInputs([String(repeating: "word ", count: 2_000)])
       await #expect {
         _ = try await node.infer(
-          task: "base", inputs: [input], options: InferenceOptions(), timeoutMilliseconds: nil,
+          task: "base", inputs: inputs, options: InferenceOptions(), timeoutMilliseconds: nil,
           principal: .anonymous)
       } throws: { error in
         guard case .textTooLong("/inputs/0", tokens: 2_002, limit: 256) = error as? ServingError else {

@@ -26,7 +26,7 @@ import Testing
     let store = folder.appendingPathComponent("store.sqlite").path
     let (first, before, waiting) = try await withNode(store: store) { node in
       _ = try await node.learn("topics")
-      let before = try await node.label("the door is red", task: "topics").answer.prediction
+      let before = try await node.label("the door is red", task: "topics").prediction
       // Stopped before it ends.
       return (node.base.digest, before, try await node.start("late", method: "lora", epochs: 60).id)
     }
@@ -64,7 +64,7 @@ import Testing
       #expect(late.state == .succeeded)
       let found5 = try await node.subspace("default").base
       #expect(found5 == first)
-      let found6 = try await node.label("the door is red", task: "topics").answer.prediction
+      let found6 = try await node.label("the door is red", task: "topics").prediction
       #expect(found6 == before)
       let found7 = try await node.task("own").isServed
       #expect(found7 == false)

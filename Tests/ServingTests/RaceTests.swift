@@ -3,6 +3,7 @@ import Engine
 import Foundation
 import GRDB
 import Testing
+import Tokenizers
 import Training
 
 @testable import Serving
@@ -15,7 +16,7 @@ import Training
       for delay in 0..<200 {
         let request = Task {
           try await node.infer(
-            task: "base", inputs: [InferenceInput(text: "a text", pointer: "/inputs/0")],
+            task: "base", inputs: InferenceInputs(["a text"]),
             options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
         }
         // Before it is queued, while it waits or runs, and when it has its answer.
@@ -32,23 +33,20 @@ import Training
     try await withNode { node in
       let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)
       let scheduler = InferenceScheduler(
-        compute: { executor.run($0, primary: nil, done: $1) }, queueRows: 8, batchTokens: 64)
-      let row = BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true)
-      @Sendable func ask(_ rows: [BatchRow]) async throws -> Int {
-        try await scheduler.run(
-          rows, parts: [.init(task: "base", subspace: "", places: Array(rows.indices))], principal: "p",
-          deadline: .max, limitMilliseconds: 1
-        ).predictions.count
+        compute: { executor.run($0.flatMap(\.rows), primary: nil, done: $1) }, queueRows: 8, batchTokens: 64)
+      @Sendable func ask(_ rows: Int) async throws -> Int {
+        try await scheduler.run([.of("base", rows)], principal: "p", deadline: .max, limitMilliseconds: 1)
+          .predictions.count
       }
-      let none = try await ask([])
+      let none = try await ask(0)
       #expect(none == 0)
-      let one = try await ask([row])
+      let one = try await ask(1)
       #expect(one == 1)
       let serving = Task { await scheduler.serve() }
       serving.cancel()
       await serving.value
       await #expect {
-        _ = try await ask([row])
+        _ = try await ask(1)
       } throws: { error in
         guard case .draining = error as? ServingError else { return false }
         return true
@@ -62,13 +60,9 @@ import Training
     let begun = AsyncStream.makeStream(of: (@Sendable ([Prediction]) -> Void).self)
     let scheduler = InferenceScheduler(
       compute: { _, done in begun.continuation.yield(done) }, queueRows: 8, batchTokens: 2)
-    let row = BatchRow(ids: [101, 102], typeIDs: [0, 0], adapter: nil, subspace: nil, normalize: true)
     @Sendable func ask(_ task: String, rows: Int) async throws -> Int {
-      try await scheduler.run(
-        Array(repeating: row, count: rows),
-        parts: [.init(task: task, subspace: "", places: Array(0..<rows))], principal: "p", deadline: .max,
-        limitMilliseconds: 1
-      ).predictions.count
+      try await scheduler.run([.of(task, rows)], principal: "p", deadline: .max, limitMilliseconds: 1)
+        .predictions.count
     }
     var batches = begun.stream.makeAsyncIterator()
     async let first = ask("a", rows: 2)
@@ -191,5 +185,15 @@ import Training
       let kept = try await node.store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM datasets") }
       #expect(kept == 0)
     }
+  }
+}
+
+extension InferencePart {
+  /// Rows of two tokens for the bare base.
+  fileprivate static func of(_ task: String, _ rows: Int) -> InferencePart {
+    let encoding = Encoding(ids: [101, 102], typeIDs: [0, 0], offsets: [], untruncatedCount: 2)
+    return InferencePart(
+      task: task, adapter: nil, subspace: nil, subspaceDigest: "", normalize: true,
+      encodings: Array(repeating: encoding, count: rows), range: 0..<rows)
   }
 }

@@ -18,10 +18,10 @@ import Testing
       #expect(!readiness.isReady && readiness.reasons == ["draining"])
       // What is in flight is still answered.
       let result = try await node.infer(
-        task: "base", inputs: [InferenceInput(text: "text", pointer: "/inputs/0")],
+        task: "base", inputs: InferenceInputs(["text"]),
         options: InferenceOptions(),
         timeoutMilliseconds: nil, principal: .anonymous)
-      #expect(result.answers.count == 1)
+      #expect(result.count == 1)
       func isDraining(_ error: any Error) -> Bool {
         if case .draining = error as? ServingError { true } else { false }
       }

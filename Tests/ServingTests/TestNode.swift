@@ -99,20 +99,20 @@ extension Node {
   }
 
   func label(_ text: String, task: String, version: Int? = nil) async throws -> (
-    label: String, answer: InferenceAnswer
+    label: String, prediction: Prediction, source: AnswerSource
   ) {
     var options = InferenceOptions()
     options.version = version
     let result = try await infer(
-      task: task, inputs: [InferenceInput(text: text, pointer: "/inputs/0")], options: options,
+      task: task, inputs: InferenceInputs([text]), options: options,
       timeoutMilliseconds: nil, principal: .anonymous)
-    let answer = try #require(result.answers.first)
-    guard case .classification(let scores) = answer.prediction,
+    let prediction = try #require(result.predictions.first)
+    guard case .classification(let scores) = prediction,
       let best = scores.indices.max(by: { scores[$0] < scores[$1] })
     else {
       throw ServingError.internal(cause: "not a classification")
     }
-    return (answer.labels[best], answer)
+    return (result.source(0).labels[best], prediction, result.source(0))
   }
 }
 

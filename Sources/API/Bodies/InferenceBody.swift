@@ -7,63 +7,73 @@ enum EmbeddingEncoding: String, CaseIterable, Sendable {
 
 /// `POST /adapters/{task}/infer`.
 struct InferenceBody: Sendable {
-  let inputs: [InferenceInput]
+  let inputs: InferenceInputs
   let options: InferenceOptions
   let encoding: EmbeddingEncoding
 
-  init(_ value: JSONValue) throws(Problem) {
+  init(_ bytes: [UInt8]) throws(Problem) {
+    if let plain = JSONReader.read(bytes, textsOf: "inputs"), Limits.inputs.contains(plain.texts.count),
+      plain.texts.allSatisfy({ (1...Limits.textBytes).contains($0.count) })
+    {
+      try self.init(.object(plain.rest), InferenceInputs(bytes: plain.bytes, texts: plain.texts))
+    } else {
+      try self.init(try Call.parse(bytes), nil)
+    }
+  }
+
+  /// - Parameter inputs: those that were taken out of `value` and are good.
+  private init(_ value: JSONValue, _ inputs: InferenceInputs?) throws(Problem) {
     let errors = FieldCollector()
-    var inputs: [InferenceInput] = []
+    var inputs = inputs
     var options = InferenceOptions()
     var encoding = EmbeddingEncoding.float
     if let body = ObjectDecoder(
       value, pointer: "", allowed: ["inputs", "parameters", "encoding"], errors: errors)
     {
-      inputs = Self.inputs(body)
+      if inputs == nil { inputs = Self.inputs(body) }
       options = Self.options(body)
       encoding = body.choice("encoding", EmbeddingEncoding.self) ?? .float
     }
     try errors.check()
-    self.inputs = inputs
+    self.inputs = inputs ?? InferenceInputs()
     self.options = options
     self.encoding = encoding
   }
 
-  private static func inputs(_ body: ObjectDecoder) -> [InferenceInput] {
-    guard let value = body.required("inputs") else { return [] }
+  private static func inputs(_ body: ObjectDecoder) -> InferenceInputs? {
+    guard let value = body.required("inputs") else { return nil }
     guard case .array(let elements) = value else {
-      return input(value, pointer: "/inputs", body.errors).map { [$0] } ?? []
+      var inputs = InferenceInputs(.member("/inputs"))
+      input(value, pointer: "/inputs", body.errors, into: &inputs)
+      return inputs
     }
     guard Limits.inputs.contains(elements.count) else {
       body.errors.add(
         "/inputs", "has \(elements.count) elements", allowed: ObjectDecoder.text(Limits.inputs))
-      return []
+      return nil
     }
-    var inputs: [InferenceInput] = []
-    inputs.reserveCapacity(elements.count)
+    var inputs = InferenceInputs()
     for (index, element) in elements.enumerated() {
-      if let input = input(element, pointer: "/inputs/" + String(index), body.errors) { inputs.append(input) }
+      input(element, pointer: "/inputs/\(index)", body.errors, into: &inputs)
     }
     return inputs
   }
 
   /// A text, or `{"text", "text_pair"}`.
-  static func input(_ value: JSONValue, pointer: String, _ errors: FieldCollector) -> InferenceInput? {
+  static func input(
+    _ value: JSONValue, pointer: String, _ errors: FieldCollector, into inputs: inout InferenceInputs
+  ) {
     switch value {
     case .string(let text):
-      return ObjectDecoder.checked(text, pointer, errors)
-        ? InferenceInput(text: text, pointer: pointer) : nil
+      if ObjectDecoder.checked(text, pointer, errors) { inputs.append(text) }
     case .object:
       guard
         let object = ObjectDecoder(
           value, pointer: pointer, allowed: ["text", "text_pair"], errors: errors)
-      else { return nil }
+      else { return }
       let pair = object.text("text_pair", isRequired: false)
-      guard let text = object.text("text") else { return nil }
-      return InferenceInput(text: text, pair: pair, pointer: pointer)
-    default:
-      errors.add(pointer, "is \(value.typeName), must be a string or an object with text")
-      return nil
+      if let text = object.text("text") { inputs.append(text, pair: pair) }
+    default: errors.add(pointer, "is \(value.typeName), must be a string or an object with text")
     }
   }
 
@@ -86,25 +96,32 @@ struct InferenceBody: Sendable {
 /// `POST /infer`.
 struct BatchInferenceBody: Sendable {
   let items: [InferenceItem]
+  let inputs: InferenceInputs
   let encoding: EmbeddingEncoding
 
   init(_ value: JSONValue) throws(Problem) {
     let errors = FieldCollector()
     var items: [InferenceItem] = []
+    var inputs = InferenceInputs(.list("/items", member: "input"))
     var encoding = EmbeddingEncoding.float
     if let body = ObjectDecoder(value, pointer: "", allowed: ["items", "encoding"], errors: errors) {
       _ = body.required("items")
       let elements = body.array("items", count: Limits.inputs) ?? []
-      items = elements.enumerated().compactMap { Self.item($1, pointer: "/items/\($0)", errors) }
+      for (index, element) in elements.enumerated() {
+        if let item = Self.item(element, pointer: "/items/\(index)", errors, into: &inputs) {
+          items.append(item)
+        }
+      }
       encoding = body.choice("encoding", EmbeddingEncoding.self) ?? .float
     }
     try errors.check()
     self.items = items
+    self.inputs = inputs
     self.encoding = encoding
   }
 
   private static func item(
-    _ value: JSONValue, pointer: String, _ errors: FieldCollector
+    _ value: JSONValue, pointer: String, _ errors: FieldCollector, into inputs: inout InferenceInputs
   ) -> InferenceItem? {
     guard
       let object = ObjectDecoder(
@@ -112,10 +129,10 @@ struct BatchInferenceBody: Sendable {
     else { return nil }
     let task = object.name("task", isRequired: true)
     let options = InferenceBody.options(object)
-    guard let input = object.required("input"),
-      let input = InferenceBody.input(input, pointer: object.pointer("input"), errors), let task
-    else { return nil }
-    return InferenceItem(task: task, input: input, options: options)
+    if let input = object.required("input") {
+      InferenceBody.input(input, pointer: object.pointer("input"), errors, into: &inputs)
+    }
+    return task.map { InferenceItem(task: $0, options: options) }
   }
 }
 

@@ -208,7 +208,14 @@ extension JSONReader {
         let found =
           ((quote &- Self.ones) & ~quote) | ((slash &- Self.ones) & ~slash)
           | ((word &- 0x2020_2020_2020_2020) & ~word)
-        if found & Self.highs != 0 { break }
+        let special = found & Self.highs
+        if special != 0 {
+          // The first of them is one; those behind it may be borrows.
+          let plain = special.trailingZeroBitCount & ~7
+          seen |= word & (1 &<< UInt64(plain) &- 1)
+          index = at + plain / 8
+          return seen & Self.highs == 0
+        }
         seen |= word
         at += 8
       }
@@ -304,6 +311,78 @@ extension JSONReader {
       case .index(let index): "/\(index)"
       }
     }.joined()
+  }
+}
+
+extension JSONReader {
+  /// What `read(_:textsOf:)` gives.
+  struct PlainTexts {
+    /// The text that was read; behind it what escapes stand for.
+    var bytes: [UInt8]
+    var texts: [Range<Int>] = []
+    /// The object's other members.
+    var rest: [JSONMember] = []
+  }
+
+  /// An object with a list of strings under `name`, without a value for each of them; nil for any other text, and for
+  /// one that is not JSON: `read` says what it is.
+  static func read(_ bytes: [UInt8], textsOf name: String) -> PlainTexts? {
+    var reader = JSONReader(bytes, from: 0)
+    var found = PlainTexts(bytes: bytes)
+    var isFound = false
+    do throws(JSONError) {
+      reader.skipBlanks()
+      guard reader.isAt(UInt8(ascii: "{")) else { return nil }
+      try reader.enter(.name(""))
+      repeat {
+        reader.skipBlanks()
+        guard reader.isAt(UInt8(ascii: "\"")) else { return nil }
+        let member = try reader.string()
+        reader.skipBlanks()
+        guard reader.isAt(UInt8(ascii: ":")) else { return nil }
+        reader.index += 1
+        reader.skipBlanks()
+        if member == name {
+          guard !isFound, reader.isAt(UInt8(ascii: "[")) else { return nil }
+          isFound = true
+          try reader.texts(into: &found)
+        } else {
+          if found.rest.contains(where: { $0.name == member }) { return nil }
+          found.rest.append(JSONMember(member, try reader.value()))
+        }
+      } while try !reader.isClosed(by: UInt8(ascii: "}"))
+      reader.skipBlanks()
+    } catch {
+      return nil
+    }
+    return isFound && reader.index == bytes.count ? found : nil
+  }
+
+  /// Texts that a first allocation holds.
+  private static let fewTexts = 32
+
+  private func isAt(_ byte: UInt8) -> Bool { index < bytes.count && bytes[index] == byte }
+
+  private mutating func texts(into found: inout PlainTexts) throws(JSONError) {
+    found.texts.reserveCapacity(Self.fewTexts)
+    index += 1
+    repeat {
+      skipBlanks()
+      guard isAt(UInt8(ascii: "\"")) else { throw .malformed(.character, offset: index) }
+      let start = index + 1
+      index = start
+      let isASCII = skipPlain()
+      if isAt(UInt8(ascii: "\"")) {
+        if !isASCII { _ = try text(bytes[start..<index], at: start) }
+        found.texts.append(start..<index)
+        index += 1
+      } else {
+        index = start - 1
+        let decoded = try string()
+        found.texts.append(found.bytes.count..<found.bytes.count + decoded.utf8.count)
+        found.bytes.append(contentsOf: decoded.utf8)
+      }
+    } while try !isClosed(by: UInt8(ascii: "]"))
   }
 }
 

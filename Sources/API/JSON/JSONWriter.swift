@@ -28,6 +28,13 @@ public struct JSONWriter {
     close(UInt8(ascii: "]"))
   }
 
+  /// An array whose elements `body` writes.
+  public mutating func array(_ body: (inout JSONWriter) -> Void) {
+    open(UInt8(ascii: "["))
+    body(&self)
+    close(UInt8(ascii: "]"))
+  }
+
   public mutating func name(_ name: String) {
     separate()
     quote(name)
@@ -49,14 +56,20 @@ public struct JSONWriter {
   public mutating func value(_ number: Double) { word(number.isFinite ? number.description : "null") }
 
   /// The shortest digits that read back as the same float32; `null` where it is not finite.
-  public mutating func value(_ number: Float) { word(number.isFinite ? number.description : "null") }
+  public mutating func value(_ number: Float) {
+    value(upTo: JSONRoom.floatBytes) { $0.append(number) }
+  }
 
   /// The floats as an array.
   public mutating func floats(_ numbers: [Float]) {
-    open(UInt8(ascii: "["))
-    bytes.reserveCapacity(bytes.count + numbers.count * 13)
-    for number in numbers { value(number) }
-    close(UInt8(ascii: "]"))
+    value(upTo: 2 + numbers.count * (JSONRoom.floatBytes + 1)) { room in
+      room.append("[")
+      for (index, number) in numbers.enumerated() {
+        if index > 0 { room.append(",") }
+        room.append(number)
+      }
+      room.append("]")
+    }
   }
 
   /// Text that is JSON already.
@@ -65,13 +78,23 @@ public struct JSONWriter {
   /// A value as JSON that `fill` makes: at most `capacity` bytes.
   mutating func value(upTo capacity: Int, _ fill: (inout JSONRoom) -> Void) {
     separate()
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: capacity) { memory in
-      var room = JSONRoom(memory)
-      fill(&room)
-      bytes.append(contentsOf: room.written)
+    bytes.append(addingCapacity: capacity) { span in
+      span.withUnsafeMutableBufferPointer { memory, count in
+        var room = JSONRoom(memory)
+        fill(&room)
+        count = room.count
+      }
     }
     needsComma = true
   }
+
+  /// Part of a value, as it is: what is made of such parts is JSON by its maker's care.
+  mutating func piece(_ json: StaticString) {
+    bytes.append(contentsOf: UnsafeBufferPointer(start: json.utf8Start, count: json.utf8CodeUnitCount))
+  }
+
+  /// The same: a text in quotes.
+  mutating func piece(quoted text: String) { quote(text) }
 
   private mutating func word(_ text: String) {
     separate()
@@ -165,36 +188,5 @@ extension JSONWriter {
   public mutating func member(_ name: String, raw json: String?) {
     self.name(name)
     raw(json ?? "null")
-  }
-}
-
-/// Memory to write JSON into where every append of an array would count; what does not fit ends the process.
-struct JSONRoom {
-  private let memory: UnsafeMutableBufferPointer<UInt8>
-  private var count = 0
-
-  init(_ memory: UnsafeMutableBufferPointer<UInt8>) { self.memory = memory }
-
-  var written: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(rebasing: memory[..<count]) }
-
-  mutating func append(_ json: [UInt8]) { json.withUnsafeBufferPointer { append($0) } }
-
-  /// - Returns: where it stands, for `repeat`.
-  @discardableResult
-  mutating func append(_ number: Float) -> Range<Int> {
-    let start = count
-    var text = number.isFinite ? number.description : "null"
-    text.withUTF8 { append($0) }
-    return start..<count
-  }
-
-  /// Writes what stands there once more.
-  mutating func `repeat`(_ range: Range<Int>) { append(UnsafeBufferPointer(rebasing: memory[range])) }
-
-  private mutating func append(_ json: UnsafeBufferPointer<UInt8>) {
-    precondition(json.count <= memory.count - count, "JSON: no room left")
-    guard let from = json.baseAddress, let base = memory.baseAddress else { return }
-    (base + count).initialize(from: from, count: json.count)
-    count += json.count
   }
 }

@@ -44,9 +44,16 @@ struct Call: Sendable {
   func json<Value: Sendable>(
     limitBytes: Int, _ decode: @escaping @Sendable (JSONValue) throws(Problem) -> Value
   ) async throws(Problem) -> Value {
+    try await decoded(limitBytes: limitBytes) { bytes throws(Problem) in try decode(try Call.parse(bytes)) }
+  }
+
+  /// The same from the bytes themselves.
+  func decoded<Value: Sendable>(
+    limitBytes: Int, _ decode: @escaping @Sendable ([UInt8]) throws(Problem) -> Value
+  ) async throws(Problem) -> Value {
     let bytes = try await body(limitBytes: limitBytes)
     return try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
-      try decode(try Call.parse(bytes))
+      try decode(bytes)
     }
   }
 
@@ -104,10 +111,18 @@ enum RequestID {
   /// A random half for the process, and a counter's half: unique, and no call of the system for each request.
   static func make() -> String {
     let count = next.wrappingAdd(1, ordering: .relaxed).newValue
-    return process + Digest.hex((0..<8).map { UInt8(truncatingIfNeeded: count >> (56 - 8 * $0)) })
+    return String(unsafeUninitializedCapacity: 2 * process.count) { text in
+      _ = text.initialize(fromContentsOf: process)
+      for place in 0..<16 {
+        let digit = UInt8(truncatingIfNeeded: count >> (60 - 4 * place)) & 15
+        text.initializeElement(
+          at: process.count + place, to: digit + (digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10))
+      }
+      return 2 * process.count
+    }
   }
 
-  private static let process = Digest.hex(RandomBytes.make(count: 8))
+  private static let process = Array(Digest.hex(RandomBytes.make(count: 8)).utf8)
   private static let next = Atomic<UInt64>(0)
 
   static func isValid(_ id: String) -> Bool {

@@ -16,8 +16,8 @@ enum MediaTypes {
 
   /// The offer that Accept likes best (RFC 9110 §12.5.1), the first among equals; nil where it takes none.
   static func best(of offers: [String], for head: HTTPRequestHead) -> String? {
+    guard head.fields.contains("accept"), head.fields.single("accept") != "*/*" else { return offers.first }
     let values = head.fields.values(for: "accept")
-    if values.isEmpty || values == ["*/*"] { return offers.first }
     let ranges = values.flatMap { $0.split(separator: ",") }.map(Self.range)
     var best: (offer: String, quality: Double)?
     for offer in offers {

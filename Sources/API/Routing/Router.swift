@@ -19,12 +19,15 @@ struct Router: Sendable {
   fileprivate let resources: [Resource]
   /// Resources without parameters by their path, base path included.
   private let fixed: [String: Int]
+  /// Resources by the number of their segments.
+  private let byCount: [Int: [Int]]
   private let base: [String]
 
   /// - Parameter basePath: stands before every path: empty, or `/prefix` without a slash at the end.
   init(basePath: String = "") {
     var resources: [Resource] = []
     var fixed: [String: Int] = [:]
+    var byCount: [Int: [Int]] = [:]
     var places: [String: Int] = [:]
     for operation in Endpoint.allCases {
       let (method, path) = operation.route
@@ -35,10 +38,12 @@ struct Router: Sendable {
       let segments: [String?] = path.split(separator: "/").map { $0.hasPrefix("{") ? nil : String($0) }
       places[path] = resources.count
       if segments.allSatisfy({ $0 != nil }) { fixed[basePath + path] = resources.count }
+      byCount[segments.count, default: []].append(resources.count)
       resources.append(Resource(segments: segments, operations: [(method, operation)]))
     }
     self.resources = resources
     self.fixed = fixed
+    self.byCount = byCount
     base = basePath.split(separator: "/").map(String.init)
   }
 
@@ -47,8 +52,10 @@ struct Router: Sendable {
     let segments = head.segments
     guard segments.count > base.count, segments.starts(with: base) else { return .nothing }
     let rest = segments.dropFirst(base.count)
-    for resource in resources {
-      if let parameters = resource.parameters(rest) { return resource.match(head.method.name, parameters) }
+    for place in byCount[rest.count] ?? [] {
+      if let parameters = resources[place].parameters(rest) {
+        return resources[place].match(head.method.name, parameters)
+      }
     }
     return .nothing
   }
@@ -61,7 +68,7 @@ extension Router.Resource {
     var parameters: [String] = []
     for (given, segment) in zip(path, segments) {
       if let segment {
-        guard given.utf8.elementsEqual(segment.utf8) else { return nil }
+        guard given == segment else { return nil }
       } else {
         if given.isEmpty { return nil }
         parameters.append(given)

@@ -19,11 +19,12 @@ enum ServedStages: String, CaseIterable, ExpressibleByArgument {
       let ids = [Int32](repeating: 1_000, count: HTTPTraffic.tokens)
       let encoding = Encoding(
         ids: ids, typeIDs: ids.map { _ in 0 }, offsets: ids.map { _ in 0..<0 }, untruncatedCount: ids.count)
-      stages.encode = { _, _ in encoding }
+      let encodings = Array(repeating: encoding, count: HTTPTraffic.inputs)
+      stages.encode = { _, _ in encodings }
     }
     if self != .whole {
       let answers = HTTPTraffic.predictions
-      stages.compute = { rows, done in done(rows.indices.map { answers[$0 % answers.count] }) }
+      stages.compute = { _, done in done(answers) }
     }
     return stages
   }

@@ -80,7 +80,11 @@ struct ResidencyBenchmark: AsyncParsableCommand {
   private func times(_ model: String, _ result: inout ResidencyResult) async throws {
     let stub: @Sendable (InferenceStages) -> InferenceStages = { stages in
       var stages = stages
-      stages.compute = { rows, done in done(rows.map { _ in .classification(scores: [0.4, 0.3, 0.2, 0.1]) }) }
+      stages.compute = { parts, done in
+        done(
+          parts.flatMap { part in (0..<part.count).map { _ in .classification(scores: [0.4, 0.3, 0.2, 0.1]) }
+          })
+      }
       return stages
     }
     let registered = registered
@@ -149,10 +153,10 @@ private struct Registry {
     }
     var admission = Sample()
     for index in 0..<Self.admissions {
-      let input = InferenceInput(text: "my card was charged twice", pointer: "/inputs/0")
+      let input = InferenceInputs(["my card was charged twice"])
       let started = ContinuousClock.now
       _ = try await node.infer(
-        task: name(index), inputs: [input], options: InferenceOptions(), timeoutMilliseconds: nil,
+        task: name(index), inputs: input, options: InferenceOptions(), timeoutMilliseconds: nil,
         principal: .anonymous)
       admission.values.append((.now - started).seconds * 1e6)
     }
