@@ -39,9 +39,11 @@ struct PredictionWriter {
         for start in stride(from: 0, to: predictions.count, by: step) {
           let rows = start..<min(start + step, predictions.count)
           writer.value(upTo: rows.count * capacity) { room in
-            for row in rows {
-              if row > rows.lowerBound { room.append(",") }
-              write(predictions[row], listed, order, of: pieces, to: &room)
+            predictions.withUnsafeBufferPointer { predictions in
+              for row in rows {
+                if row > rows.lowerBound { room.append(",") }
+                write(predictions[row], listed, order, of: pieces, to: &room)
+              }
             }
           }
         }

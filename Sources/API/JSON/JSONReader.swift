@@ -203,12 +203,9 @@ extension JSONReader {
       while at + 8 <= raw.count {
         let word = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
         // Of each byte's high bit: set where the byte, below 0x80, is zero after the mask, or below 0x20.
-        let quote = word ^ 0x2222_2222_2222_2222
-        let slash = word ^ 0x5c5c_5c5c_5c5c_5c5c
-        let found =
-          ((quote &- Self.ones) & ~quote) | ((slash &- Self.ones) & ~slash)
-          | ((word &- 0x2020_2020_2020_2020) & ~word)
-        let special = found & Self.highs
+        let quote = (word ^ 0x2222_2222_2222_2222) &- Self.ones
+        let slash = (word ^ 0x5c5c_5c5c_5c5c_5c5c) &- Self.ones
+        let special = (quote | slash | (word &- 0x2020_2020_2020_2020)) & ~word & Self.highs
         if special != 0 {
           // The first of them is one; those behind it may be borrows.
           let plain = special.trailingZeroBitCount & ~7
