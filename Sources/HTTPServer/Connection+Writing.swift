@@ -20,24 +20,26 @@ extension Connection {
     isWriteAsked = false
     // A Task that waits for room has taken them.
     guard !unsent.isEmpty, !isGone else { return }
-    let outcome = unsent.withUnsafeBytes { transport.write($0) }
-    switch outcome {
-    case .bytes(let count):
-      loop.counters.sent.wrappingAdd(count, ordering: .relaxed)
-      if count == unsent.count {
-        writeDeadline = .max
-        return loop.giveBack(&unsent)
+    // Until the socket is full, or no event comes that goes on: TLS takes a record at a time.
+    while true {
+      switch unsent.withUnsafeBytes({ transport.write($0) }) {
+      case .bytes(let count):
+        loop.counters.sent.wrappingAdd(count, ordering: .relaxed)
+        if count == unsent.count {
+          writeDeadline = .max
+          return loop.giveBack(&unsent)
+        }
+        unsent.removeFirst(count)
+      case .wouldBlock:
+        isWritable = false
+        writeDeadline = loop.now + times.write
+        return schedule(writeDeadline)
+      case .end, .failed:
+        isGone = true
+        if phase == .handling { leave() }
+        return wake()
       }
-      unsent.removeFirst(count)
-      isWritable = false
-    case .wouldBlock: isWritable = false
-    case .end, .failed:
-      isGone = true
-      if phase == .handling { leave() }
-      return wake()
     }
-    writeDeadline = loop.now + times.write
-    schedule(writeDeadline)
   }
 
   /// Writes the answers that wait, waiting for room.

@@ -6,7 +6,7 @@ internal import Synchronization
 /// One client: reads a request, has it answered, writes the answer, again. An actor on its loop, driven by one Task that
 /// it holds; the socket is edge-triggered, so readiness is remembered in flags and asked again only after EAGAIN.
 actor Connection: EventTarget {
-  /// Of answers that are held for a write, at most with one more.
+  /// Of answers that are held for a write.
   static let unsentBytes = 64 << 10
 
   enum Phase {
@@ -320,11 +320,16 @@ actor Connection: EventTarget {
     var isKept = head.isKeepAlive && !isDraining && mayGoOn
     do throws(WireError) {
       // The peer took nothing since the last one.
-      if unsent.count > Connection.unsentBytes || !isWritable { try await sendUnsent() }
+      if !isWritable { try await sendUnsent() }
       if unsent.isEmpty { unsent = loop.takeOutput() }
       let next = ResponseEncoder.encode(
         response, to: head, isKeepAlive: &isKept, date: loop.date, into: &unsent)
-      if next == .complete, isKept, bodyIsDone { askForWrite() } else { try await sendUnsent() }
+      // Long answers, and those behind which something is to happen, are waited for.
+      if next == .complete, isKept, bodyIsDone, unsent.count <= Connection.unsentBytes {
+        askForWrite()
+      } else {
+        try await sendUnsent()
+      }
       if next != .complete, case .stream(let producer) = response.body {
         let writer = ConnectionWriter(connection: self, request: request, isChunked: next == .chunked)
         do {

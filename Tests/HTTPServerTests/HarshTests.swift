@@ -103,6 +103,18 @@ import Testing
     }
   }
 
+  /// TLS writes a record at a time, and a socket that has room reports nothing.
+  @Test(arguments: [40_000, 60_000, 200_000]) func answersOfManyRecordsComeWhole(_ bytes: Int) async throws {
+    let pair = try SelfSigned.make()
+    try await withServer(tls: pair.configuration) { _, _, bound in
+      try await blocking {
+        let client = try HTTPClient(url: "https://\(bound[0])", trust: .authorityFile(pair.certificate))
+        let body = (0..<bytes).map { UInt8(truncatingIfNeeded: 65 + $0 % 26) }
+        for _ in 0..<3 { #expect(try client.send(.post, "/echo", body: body).body == body) }
+      }
+    }
+  }
+
   @Test func readerOverTLSThatTakesNothingIsLetGo() async throws {
     let pair = try SelfSigned.make()
     var limits = HTTPLimits()
