@@ -7,7 +7,7 @@ struct CharacterMap: Sendable, Equatable {
 
   /// - Throws: `TokenizerError.wrongType` for what is not base64 or not such a map.
   init(base64 member: JSONMember) throws(TokenizerError) {
-    guard let bytes = Self.decode(try member.bytes()), bytes.count >= 4 else {
+    guard let bytes = Base64.decode(try member.bytes()), bytes.count >= 4 else {
       throw .wrongType(path: member.path, expected: "base64 of a character map")
     }
     func unit(_ i: Int) -> UInt32 {
@@ -113,32 +113,6 @@ struct CharacterMap: Sendable, Equatable {
     var end = start
     while end < texts.count, texts[end] != 0 { end += 1 }
     return start..<end
-  }
-
-  private static func decode(_ text: [UInt8]) -> [UInt8]? {
-    var result: [UInt8] = []
-    result.reserveCapacity(text.count * 3 / 4)
-    var bits: UInt32 = 0
-    var count = 0
-    for byte in text {
-      let value: UInt8
-      switch byte {
-      case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - 65
-      case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - 71
-      case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte + 4
-      case UInt8(ascii: "+"): value = 62
-      case UInt8(ascii: "/"): value = 63
-      case UInt8(ascii: "="): continue
-      default: return nil
-      }
-      bits = bits << 6 | UInt32(value)
-      count += 6
-      if count >= 8 {
-        count -= 8
-        result.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
-      }
-    }
-    return result
   }
 }
 

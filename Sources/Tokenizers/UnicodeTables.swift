@@ -166,30 +166,11 @@ final class UnicodeTables: Sendable {
 
 /// Reads the generated tables: base64 of LEB128 numbers.
 private struct TableReader {
-  private var bytes: [UInt8] = []
+  private let bytes: [UInt8]
   private var position = 0
 
   init(base64 text: StaticString) {
-    bytes.reserveCapacity(text.utf8CodeUnitCount * 3 / 4)
-    var bits: UInt32 = 0
-    var count = 0
-    for byte in UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount) {
-      let value: UInt8
-      switch byte {
-      case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - 65
-      case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - 71
-      case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte + 4
-      case UInt8(ascii: "+"): value = 62
-      case UInt8(ascii: "/"): value = 63
-      default: continue
-      }
-      bits = bits << 6 | UInt32(value)
-      count += 6
-      if count >= 8 {
-        count -= 8
-        bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
-      }
-    }
+    bytes = Base64.decode(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)) ?? []
   }
 
   mutating func number() -> Int {

@@ -67,30 +67,9 @@ struct CausalSelfAttention: Sendable {
       + (queryNorm?.residentBytes ?? 0) + (keyNorm?.residentBytes ?? 0)
   }
 
-  private var siteRange: Range<Int> { query.site.index..<query.site.index + 3 }
   private var size: Int { configuration.headSize }
   private var group: Int { configuration.heads / configuration.keyValueHeads }
   private var scale: Float { 1 / Float(size).squareRoot() }
-
-  private func project(
-    _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, _ q: MatrixView, _ k: MatrixView,
-    _ v: MatrixView
-  ) {
-    if let patch, siteRange.contains(where: patch.adapts) {
-      patch.prepare(siteRange, input: x, arena: arena)
-    }
-    query.forward(x, patch: patch, arena: arena, into: q)
-    key.forward(x, patch: patch, arena: arena, into: k)
-    value.forward(x, patch: patch, arena: arena, into: v)
-  }
-
-  private func projectOutput(
-    _ context: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView
-  ) {
-    let site = output.site.index
-    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: context, arena: arena) }
-    output.forward(context, patch: patch, arena: arena, into: y)
-  }
 
   /// Overwrites `y`, before the residual sum. Scratch: 2·T·(heads + kvHeads)·d, and the probabilities of one block of
   /// rows.
@@ -101,7 +80,9 @@ struct CausalSelfAttention: Sendable {
       let q = arena.matrix(x.rows, configuration.queryWidth)
       let k = arena.matrix(x.rows, configuration.keyValueWidth)
       let v = arena.matrix(x.rows, configuration.keyValueWidth)
-      arena.scope { project(x, patch: patch, arena: arena, q, k, v) }
+      arena.scope {
+        Projection.forward(x, patch: patch, arena: arena, into: (query, q), (key, k), (value, v))
+      }
       queryNorm?.forward(RMSNorm.heads(q, size: size), into: RMSNorm.heads(q, size: size))
       keyNorm?.forward(RMSNorm.heads(k, size: size), into: RMSNorm.heads(k, size: size))
       Elementwise.rotate(q, cosines: spans.cosines, sines: spans.sines)
@@ -111,7 +92,7 @@ struct CausalSelfAttention: Sendable {
         store(k, v, span, spans)
         attend(span, spans, q, scratch: arena, into: q)
       }
-      arena.scope { projectOutput(q, patch: patch, arena: arena, into: y) }
+      arena.scope { Projection.forward(q, patch: patch, arena: arena, into: (output, y)) }
     }
   }
 
@@ -190,7 +171,8 @@ struct CausalSelfAttention: Sendable {
       inverseQ: arena.floats(queryNorm == nil ? 0 : x.rows * configuration.heads),
       inverseK: arena.floats(keyNorm == nil ? 0 : x.rows * configuration.keyValueHeads),
       probabilities: arena.floats(count * configuration.heads))
-    project(x, patch: patch, arena: arena, tape.rawQ, tape.rawK, tape.v)
+    Projection.forward(
+      x, patch: patch, arena: arena, into: (query, tape.rawQ), (key, tape.rawK), (value, tape.v))
     queryNorm?.forward(
       RMSNorm.heads(tape.rawQ, size: size), into: RMSNorm.heads(q, size: size), inverse: tape.inverseQ)
     keyNorm?.forward(
@@ -208,7 +190,7 @@ struct CausalSelfAttention: Sendable {
           probabilities: probabilities.rows(start..<end), into: tape.context)
       }
     }
-    projectOutput(tape.context, patch: patch, arena: arena, into: y)
+    Projection.forward(tape.context, patch: patch, arena: arena, into: (output, y))
     return tape
   }
 

@@ -30,22 +30,13 @@ struct FeedForward: Sendable {
 
   var residentBytes: Int { intermediate.residentBytes + output.residentBytes }
 
-  private func project(
-    _ projection: Projection, _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena,
-    into y: MatrixView
-  ) {
-    let site = projection.site.index
-    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: x, arena: arena) }
-    projection.forward(x, patch: patch, arena: arena, into: y)
-  }
-
   /// Overwrites `y`, before the residual sum. Scratch: T·I.
   func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     arena.scope {
       let u = arena.matrix(x.rows, intermediate.site.outputs)
-      arena.scope { project(intermediate, x, patch: patch, arena: arena, into: u) }
+      arena.scope { Projection.forward(x, patch: patch, arena: arena, into: (intermediate, u)) }
       Elementwise.activate(activation, u, into: u)
-      arena.scope { project(output, u, patch: patch, arena: arena, into: y) }
+      arena.scope { Projection.forward(u, patch: patch, arena: arena, into: (output, y)) }
     }
   }
 
@@ -56,9 +47,9 @@ struct FeedForward: Sendable {
     let tape = Tape(
       preactivation: arena.matrix(x.rows, intermediate.site.outputs),
       activated: arena.matrix(x.rows, intermediate.site.outputs))
-    project(intermediate, x, patch: patch, arena: arena, into: tape.preactivation)
+    Projection.forward(x, patch: patch, arena: arena, into: (intermediate, tape.preactivation))
     Elementwise.activate(activation, tape.preactivation, into: tape.activated)
-    project(output, tape.activated, patch: patch, arena: arena, into: y)
+    Projection.forward(tape.activated, patch: patch, arena: arena, into: (output, y))
     return tape
   }
 

@@ -28,31 +28,14 @@ struct GatedFeedForward: Sendable {
 
   var residentBytes: Int { gate.residentBytes + up.residentBytes + down.residentBytes }
 
-  private func projectInner(
-    _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, _ g: MatrixView, _ u: MatrixView
-  ) {
-    let sites = gate.site.index..<gate.site.index + 2
-    if let patch, sites.contains(where: patch.adapts) { patch.prepare(sites, input: x, arena: arena) }
-    gate.forward(x, patch: patch, arena: arena, into: g)
-    up.forward(x, patch: patch, arena: arena, into: u)
-  }
-
-  private func projectDown(
-    _ a: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView
-  ) {
-    let site = down.site.index
-    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: a, arena: arena) }
-    down.forward(a, patch: patch, arena: arena, into: y)
-  }
-
   /// Overwrites `y`, before the residual sum. Scratch: 2·T·I.
   func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     arena.scope {
       let g = arena.matrix(x.rows, gate.site.outputs)
       let u = arena.matrix(x.rows, gate.site.outputs)
-      arena.scope { projectInner(x, patch: patch, arena: arena, g, u) }
+      arena.scope { Projection.forward(x, patch: patch, arena: arena, into: (gate, g), (up, u)) }
       Elementwise.swiGLU(gate: g, up: u, into: g)
-      arena.scope { projectDown(g, patch: patch, arena: arena, into: y) }
+      arena.scope { Projection.forward(g, patch: patch, arena: arena, into: (down, y)) }
     }
   }
 
@@ -64,9 +47,9 @@ struct GatedFeedForward: Sendable {
     let tape = Tape(
       gate: arena.matrix(x.rows, inner), up: arena.matrix(x.rows, inner),
       activated: arena.matrix(x.rows, inner))
-    projectInner(x, patch: patch, arena: arena, tape.gate, tape.up)
+    Projection.forward(x, patch: patch, arena: arena, into: (gate, tape.gate), (up, tape.up))
     Elementwise.swiGLU(gate: tape.gate, up: tape.up, into: tape.activated)
-    projectDown(tape.activated, patch: patch, arena: arena, into: y)
+    Projection.forward(tape.activated, patch: patch, arena: arena, into: (down, y))
     return tape
   }
 

@@ -34,8 +34,19 @@ struct Projection: Sendable {
 
   var residentBytes: Int { weight.residentBytes + (bias?.count ?? 0) * MemoryLayout<Float>.stride }
 
+  /// Projections of one input whose sites lie side by side, each into its own output; overwrites them.
+  static func forward(
+    _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into outputs: (Projection, MatrixView)...
+  ) {
+    if let patch, outputs.contains(where: { patch.adapts($0.0.site.index) }) {
+      let first = outputs[0].0.site.index
+      patch.prepare(first..<first + outputs.count, input: x, arena: arena)
+    }
+    for (projection, y) in outputs { projection.forward(x, patch: patch, arena: arena, into: y) }
+  }
+
   /// Overwrites `y`. The patch has been told of `x` by `prepare` before.
-  func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
+  private func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     guard let patch, patch.adapts(site.index) else {
       weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, into: y)
       return

@@ -38,28 +38,6 @@ struct SelfAttention: Sendable {
     query.residentBytes + key.residentBytes + value.residentBytes + output.residentBytes
   }
 
-  private var siteRange: Range<Int> { query.site.index..<query.site.index + 3 }
-
-  private func project(
-    _ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, _ q: MatrixView, _ k: MatrixView,
-    _ v: MatrixView
-  ) {
-    if let patch, siteRange.contains(where: patch.adapts) {
-      patch.prepare(siteRange, input: x, arena: arena)
-    }
-    query.forward(x, patch: patch, arena: arena, into: q)
-    key.forward(x, patch: patch, arena: arena, into: k)
-    value.forward(x, patch: patch, arena: arena, into: v)
-  }
-
-  private func projectOutput(
-    _ context: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView
-  ) {
-    let site = output.site.index
-    if let patch, patch.adapts(site) { patch.prepare(site..<site + 1, input: context, arena: arena) }
-    output.forward(context, patch: patch, arena: arena, into: y)
-  }
-
   /// Overwrites `y`, before the residual sum. Scratch: 4·T·D, and n² of the longest sequence.
   func forward(
     _ x: MatrixView, batch: PackedBatch, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView
@@ -68,7 +46,9 @@ struct SelfAttention: Sendable {
       let q = arena.matrix(x.rows, x.columns)
       let k = arena.matrix(x.rows, x.columns)
       let v = arena.matrix(x.rows, x.columns)
-      arena.scope { project(x, patch: patch, arena: arena, q, k, v) }
+      arena.scope {
+        Projection.forward(x, patch: patch, arena: arena, into: (query, q), (key, k), (value, v))
+      }
       // The context takes the place of q: a head's q is read before its context is written.
       let context = q
       arena.scope {
@@ -76,7 +56,7 @@ struct SelfAttention: Sendable {
           attend(batch.rows(of: sequence), q, k, v, scratch: arena, into: context)
         }
       }
-      arena.scope { projectOutput(context, patch: patch, arena: arena, into: y) }
+      arena.scope { Projection.forward(context, patch: patch, arena: arena, into: (output, y)) }
     }
   }
 
@@ -103,12 +83,13 @@ struct SelfAttention: Sendable {
       q: arena.matrix(x.rows, x.columns), k: arena.matrix(x.rows, x.columns),
       v: arena.matrix(x.rows, x.columns), context: arena.matrix(x.rows, x.columns),
       probabilities: arena.floats(squares * heads))
-    project(x, patch: patch, arena: arena, tape.q, tape.k, tape.v)
+    Projection.forward(
+      x, patch: patch, arena: arena, into: (query, tape.q), (key, tape.k), (value, tape.v))
     eachHead(batch, tape) { rows, columns, probabilities in
       weigh(tape.q, tape.k, rows, columns, into: probabilities)
       Products.nn(probabilities, part(tape.v, rows, columns), into: part(tape.context, rows, columns))
     }
-    projectOutput(tape.context, patch: patch, arena: arena, into: y)
+    Projection.forward(tape.context, patch: patch, arena: arena, into: (output, y))
     return tape
   }
 

@@ -22,17 +22,15 @@ enum Arm: String, CaseIterable, Codable {
   /// Needs the versions that `lora` trains on the subspace tasks.
   var needsGrownSubspace: Bool { self == .coraAdapters || self == .coraInit }
 
-  /// The rate that the grid moves: A's, and the head's for the head alone. Where B trains it moves along.
+  /// The rate that the grid moves: A's, and the head's for the head alone. Where B trains it has A's.
   static let grid: [Float] = [2e-3, 4e-3, 8e-3, 1.6e-2]
   private static let headRate: Float = 5e-3
-  /// B's rate as a share of A's, where B starts at a basis.
-  private static let initialBasisShare: Float = 0.25
 
   func settings(rate: Float, seed: UInt64) -> TrainingSettings {
     var settings = TrainingSettings(
       kind: .classification, method: method, learningRate: rate,
       headLearningRate: self == .headOnly ? rate : Self.headRate)
-    settings.basisLearningRate = self == .coraInit ? rate * Self.initialBasisShare : rate
+    settings.basisLearningRate = rate
     if self == .headOnly { settings.sites = [] }
     settings.rank = 8
     settings.alpha = 16
