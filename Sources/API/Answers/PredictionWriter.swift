@@ -4,7 +4,7 @@ internal import Adapters
 struct PredictionWriter {
   /// Up to here labels are sorted by insertion.
   private static let fewLabels = 8
-  /// Bytes that are filled before they are copied to the text, where more than one prediction fits.
+  /// Bytes of the text that are made room for at a time, where more than one prediction fits.
   private static let roomBytes = 64 << 10
 
   /// By label, end to end: `},{"label":"…","score":`

@@ -36,7 +36,7 @@ struct RegressBenchmark: AsyncParsableCommand {
           "residency: \(name)", recordedMemory?.steps[name]?.ratio, step.ratio, margin: 0.25, better: .lower))
     }
 
-    let requests = try HTTPBenchmark.parse(base + ["--rounds", "3"]).measure()
+    let requests = try HTTPBenchmark.parse(base).measure()
     misses += requests.misses.map { "http: \($0)" }
     let recordedRequests = try ResultFile.recorded(HTTPResult.self, "http")
     for (name, measured) in requests.cases.sorted(by: { $0.key < $1.key }) {
