@@ -45,6 +45,15 @@ struct RegressBenchmark: AsyncParsableCommand {
           "http: \(name)", recordedRequests?.cases[name]?.ratio, measured.ratio, margin: 0.2, better: .lower))
     }
 
+    // Work of the core against a loop of system calls moves with the machine's clock; against work of the core it does not.
+    for (name, under) in [("infer.tokeniser", "infer"), ("infer.whole", "infer.tokeniser")] {
+      guard let now = requests.cost(of: name, against: under) else { continue }
+      figures.append(
+        .init(
+          "http: \(name) / \(under)", recordedRequests?.cost(of: name, against: under), now, margin: 0.2,
+          better: .lower))
+    }
+
     let train = try TrainBenchmark.parse(
       base + (data.map { ["--data", $0] } ?? []) + ["--rounds", "2", "--batches", "10"])
     let recordedTraining = try ResultFile.recorded(TrainResult.self, "train")
@@ -97,9 +106,17 @@ struct RegressFigure {
   }
 
   var line: String {
-    let name = name.padding(toLength: 30, withPad: " ", startingAt: 0)
+    let name = name.padding(toLength: 40, withPad: " ", startingAt: 0)
     let numbers =
       "recorded \(recorded?.text(2) ?? "-") now \(now.text(2)), margin \((margin * 100).text(0)) %"
     return "\(name)  \(numbers)  \(verdict.rawValue)"
+  }
+}
+
+extension HTTPResult {
+  /// CPU of a request of one case in that of another, of the same run.
+  fileprivate func cost(of name: String, against other: String) -> Double? {
+    guard let mine = cases[name], let theirs = cases[other] else { return nil }
+    return mine.ours.median / theirs.ours.median
   }
 }
