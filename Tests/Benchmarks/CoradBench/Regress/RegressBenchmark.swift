@@ -45,7 +45,7 @@ struct RegressBenchmark: AsyncParsableCommand {
           "http: \(name)", recordedRequests?.cases[name]?.ratio, measured.ratio, margin: 0.2, better: .lower))
     }
 
-    // Work of the core against a loop of system calls moves with the machine's clock; against work of the core it does not.
+    // Work of the core against a loop of system calls moves with the machine's clock; against work of the core it moves less.
     for (name, under) in [("infer.tokeniser", "infer"), ("infer.whole", "infer.tokeniser")] {
       guard let now = requests.cost(of: name, against: under) else { continue }
       figures.append(
