@@ -13,7 +13,7 @@ extension Connection {
 
   /// Writes answers that wait, as far as there is room.
   nonisolated func writeNow() {
-    assumeIsolated { $0.writeUnsent() }
+    onLoop { $0.writeUnsent() }
   }
 
   private func writeUnsent() {

@@ -108,11 +108,20 @@ actor Connection: EventTarget {
   // MARK: Events
 
   nonisolated func ready(_ events: UInt32) {
-    assumeIsolated { $0.handle(events) }
+    onLoop { $0.handle(events) }
   }
 
   nonisolated func timerFired(now: Int64) {
-    assumeIsolated { $0.expire(now) }
+    onLoop { $0.expire(now) }
+  }
+
+  /// `assumeIsolated` without the memory that its generic closure takes, once for each event.
+  // SAFETY: the loop is this actor's executor · checked here; an isolated parameter is passed as any other is.
+  nonisolated func onLoop(_ body: (isolated Connection) -> Void) {
+    loop.checkIsolated()
+    withoutActuallyEscaping(body) { body in
+      unsafeBitCast(body, to: ((Connection) -> Void).self)(self)
+    }
   }
 
   private func handle(_ events: UInt32) {
@@ -307,11 +316,9 @@ actor Connection: EventTarget {
     bodyProgress = 0
     setReadDeadline(.max)
     phase = .handling
-    let source = ConnectionBody(connection: self, request: request)
     let response = await handler.respond(
       to: HTTPRequest(
-        head: head, body: HTTPBody(source: source, declaredLength: head.contentLength), peer: peer,
-        isSecure: transport.session != nil, connectionID: id))
+        head: head, body: body(of: head), peer: peer, isSecure: transport.session != nil, connectionID: id))
     if isGone { return false }
     return await answer(response, to: head)
   }

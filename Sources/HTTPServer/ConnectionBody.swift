@@ -27,6 +27,19 @@ extension Connection {
   /// Waiting time is given anew for each so many bytes of a body.
   private static let progressBytes = 16 * 1024
 
+  /// The body of a request whose head was read: what came with it needs no way back to the connection.
+  func body(of head: HTTPRequestHead) -> HTTPBody {
+    let length = head.contentLength
+    if !bodyIsDone, let length, length <= min(parser.bufferedCount, RequestParser.pieceBytes),
+      case .body(let bytes)? = try? parser.next(), case .end? = try? parser.next()
+    {
+      bodyIsDone = true
+      mustSendContinue = false
+      return HTTPBody(bytes)
+    }
+    return HTTPBody(source: ConnectionBody(connection: self, request: request), declaredLength: length)
+  }
+
   /// The next bytes of the body of a request that is still being answered.
   func nextPiece(of number: UInt64) async throws(WireError) -> [UInt8]? {
     guard number == request else { throw .peerGone }

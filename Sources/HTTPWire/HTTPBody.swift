@@ -35,7 +35,10 @@ public struct HTTPBody: Sendable {
     if let declaredLength, declaredLength > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
     guard var bytes = try await source.next() else { return [] }
     if bytes.count > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
-    if let declaredLength { bytes.reserveCapacity(declaredLength) }
+    if let declaredLength {
+      if bytes.count == declaredLength { return bytes }
+      bytes.reserveCapacity(declaredLength)
+    }
     while let more = try await source.next() {
       if bytes.count + more.count > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
       bytes.append(contentsOf: more)

@@ -49,12 +49,22 @@ public struct HTTPFields: Sendable {
 
   /// The value, nil when the name is absent or repeated.
   public func single(_ name: String) -> String? {
+    entry(name).map { text($0.valueStart, $0.valueEnd) }
+  }
+
+  /// Whether the name is there once, with exactly this value.
+  public func isSingle(_ name: String, _ value: String) -> Bool {
+    entry(name).map { self.value($0).elementsEqual(value.utf8) } ?? false
+  }
+
+  /// nil when the name is absent or repeated.
+  private func entry(_ name: String) -> Entry? {
     var found: Entry?
     for entry in entries where matches(entry, name) {
       if found != nil { return nil }
       found = entry
     }
-    return found.map { text($0.valueStart, $0.valueEnd) }
+    return found
   }
 
   /// Whether a comma-separated list field holds the token, compared without case.

@@ -1,10 +1,11 @@
+internal import Glibc
+
 /// The monotonic clock of queues and deadlines.
 enum Clock {
-  private static let origin = ContinuousClock.now
-
   static func nanoseconds() -> Int64 {
-    let parts = (ContinuousClock.now - origin).components
-    return parts.seconds * 1_000_000_000 + parts.attoseconds / 1_000_000_000
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 }
 

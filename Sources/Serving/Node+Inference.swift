@@ -204,13 +204,14 @@ extension Node {
     var rows = TokenisedRows(
       encodings: inputs.textBytes <= Self.inlineTextBytes
         ? encode(inputs, limit) : await lanes.run(.inference) { _ in encode(inputs, limit) })
-    for (index, encoding) in rows.encodings.enumerated() {
-      rows.tokens += encoding.ids.count
-      guard encoding.isTruncated else { continue }
+    // In place: an element on its own would be retained.
+    for index in rows.encodings.indices {
+      rows.tokens += rows.encodings[index].ids.count
+      guard rows.encodings[index].isTruncated else { continue }
       rows.truncated += 1
       if options(index).truncate == .error {
         throw .textTooLong(
-          pointer: inputs.pointer(index), tokens: encoding.untruncatedCount, limit: limit)
+          pointer: inputs.pointer(index), tokens: rows.encodings[index].untruncatedCount, limit: limit)
       }
     }
     return rows

@@ -200,37 +200,33 @@ extension JSONReader {
     bytes.withUnsafeBytes { raw in
       var at = index
       var seen: UInt64 = 0
+      // Two words a turn while all is plain.
+      while at + 16 <= raw.count {
+        let first = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+        let second = raw.loadUnaligned(fromByteOffset: at + 8, as: UInt64.self)
+        if JSONSpecials.marks(first) | JSONSpecials.marks(second) != 0 { break }
+        seen |= first | second
+        at += 16
+      }
       while at + 8 <= raw.count {
         let word = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
-        // Of each byte's high bit: set where the byte, below 0x80, is zero after the mask, or below 0x20.
-        let quote = (word ^ 0x2222_2222_2222_2222) &- Self.ones
-        let slash = (word ^ 0x5c5c_5c5c_5c5c_5c5c) &- Self.ones
-        let special = (quote | slash | (word &- 0x2020_2020_2020_2020)) & ~word & Self.highs
+        let special = JSONSpecials.marks(word)
         if special != 0 {
-          // The first of them is one; those behind it may be borrows.
           let plain = special.trailingZeroBitCount & ~7
           seen |= word & (1 &<< UInt64(plain) &- 1)
           index = at + plain / 8
-          return seen & Self.highs == 0
+          return seen & JSONSpecials.highs == 0
         }
         seen |= word
         at += 8
       }
-      while at < raw.count, !Self.isSpecial(raw[at]) {
+      while at < raw.count, !JSONSpecials.contains(raw[at]) {
         seen |= UInt64(raw[at])
         at += 1
       }
       index = at
-      return seen & Self.highs == 0
+      return seen & JSONSpecials.highs == 0
     }
-  }
-
-  private static let ones: UInt64 = 0x0101_0101_0101_0101
-  private static let highs: UInt64 = 0x8080_8080_8080_8080
-
-  /// Ends a run of plain bytes in a string.
-  private static func isSpecial(_ byte: UInt8) -> Bool {
-    byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
   }
 
   private func text(_ slice: ArraySlice<UInt8>, at start: Int) throws(JSONError) -> String {

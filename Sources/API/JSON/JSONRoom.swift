@@ -3,6 +3,10 @@ struct JSONRoom {
   /// The longest text of a float.
   static let floatBytes = FloatText.capacity
 
+  /// The longest text of an integer.
+  static let integerBytes = 20
+
+  private let floats = FloatText()
   private let memory: UnsafeMutableBufferPointer<UInt8>
   /// Bytes written.
   private(set) var count = 0
@@ -19,6 +23,23 @@ struct JSONRoom {
     count += json.count
   }
 
+  mutating func append(_ number: Int) {
+    let bytes = place(Self.integerBytes)
+    var rest = number.magnitude
+    var at = Self.integerBytes
+    repeat {
+      at -= 1
+      bytes[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    } while rest > 0
+    if number < 0 {
+      at -= 1
+      bytes[at] = UInt8(ascii: "-")
+    }
+    bytes.update(from: bytes + at, count: Self.integerBytes - at)
+    count += Self.integerBytes - at
+  }
+
   /// The shortest digits that read back as the same float32; `null` where it is not finite.
   ///
   /// - Returns: where it stands, for `repeat`.
@@ -26,7 +47,7 @@ struct JSONRoom {
   mutating func append(_ number: Float) -> Range<Int> {
     let start = count
     if number.isFinite {
-      count += FloatText.write(number, to: place(Self.floatBytes))
+      count += floats.write(number, to: place(Self.floatBytes))
     } else {
       append("null")
     }

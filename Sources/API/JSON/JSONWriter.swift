@@ -48,7 +48,10 @@ public struct JSONWriter {
     needsComma = true
   }
 
-  public mutating func value(_ number: Int) { word(number.description) }
+  public mutating func value(_ number: Int) {
+    value(upTo: JSONRoom.integerBytes) { $0.append(number) }
+  }
+
   public mutating func value(_ flag: Bool) { word(flag ? "true" : "false") }
   public mutating func null() { word("null") }
 
@@ -126,13 +129,9 @@ public struct JSONWriter {
     bytes.append(UInt8(ascii: "\""))
     var text = text
     text.withUTF8 { utf8 in
-      if utf8.contains(where: Self.isEscaped) { escape(utf8) } else { bytes.append(contentsOf: utf8) }
+      if JSONSpecials.occur(in: utf8) { escape(utf8) } else { bytes.append(contentsOf: utf8) }
     }
     bytes.append(UInt8(ascii: "\""))
-  }
-
-  private static func isEscaped(_ byte: UInt8) -> Bool {
-    byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
   }
 
   private mutating func escape(_ text: UnsafeBufferPointer<UInt8>) {

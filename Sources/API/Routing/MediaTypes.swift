@@ -9,14 +9,14 @@ enum MediaTypes {
 
   /// The body's type without its parameters, in lower case.
   static func ofBody(_ head: HTTPRequestHead) -> String? {
+    if head.fields.isSingle("content-type", json) { return json }
     guard let value = head.fields.single("content-type") else { return nil }
-    if value == json { return json }
     return trimmed(value.split(separator: ";", omittingEmptySubsequences: false)[0]).lowercased()
   }
 
   /// The offer that Accept likes best (RFC 9110 §12.5.1), the first among equals; nil where it takes none.
   static func best(of offers: [String], for head: HTTPRequestHead) -> String? {
-    guard head.fields.contains("accept"), head.fields.single("accept") != "*/*" else { return offers.first }
+    guard head.fields.contains("accept"), !head.fields.isSingle("accept", "*/*") else { return offers.first }
     let values = head.fields.values(for: "accept")
     let ranges = values.flatMap { $0.split(separator: ",") }.map(Self.range)
     var best: (offer: String, quality: Double)?

@@ -17,8 +17,6 @@ struct Router: Sendable {
   }
 
   fileprivate let resources: [Resource]
-  /// Resources without parameters by their path, base path included.
-  private let fixed: [String: Int]
   /// Resources by the number of their segments.
   private let byCount: [Int: [Int]]
   private let base: [String]
@@ -26,7 +24,6 @@ struct Router: Sendable {
   /// - Parameter basePath: stands before every path: empty, or `/prefix` without a slash at the end.
   init(basePath: String = "") {
     var resources: [Resource] = []
-    var fixed: [String: Int] = [:]
     var byCount: [Int: [Int]] = [:]
     var places: [String: Int] = [:]
     for operation in Endpoint.allCases {
@@ -37,18 +34,15 @@ struct Router: Sendable {
       }
       let segments: [String?] = path.split(separator: "/").map { $0.hasPrefix("{") ? nil : String($0) }
       places[path] = resources.count
-      if segments.allSatisfy({ $0 != nil }) { fixed[basePath + path] = resources.count }
       byCount[segments.count, default: []].append(resources.count)
       resources.append(Resource(segments: segments, operations: [(method, operation)]))
     }
     self.resources = resources
-    self.fixed = fixed
     self.byCount = byCount
     base = basePath.split(separator: "/").map(String.init)
   }
 
   func match(_ head: HTTPRequestHead) -> Match {
-    if let place = fixed[head.rawPath] { return resources[place].match(head.method.name, []) }
     let segments = head.segments
     guard segments.count > base.count, segments.starts(with: base) else { return .nothing }
     let rest = segments.dropFirst(base.count)
