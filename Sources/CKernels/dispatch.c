@@ -5,7 +5,7 @@
 
 extern const ck_kernels ck_scalar;
 #if defined(__x86_64__)
-extern const ck_kernels ck_avx2, ck_avx512;
+extern const ck_kernels ck_avx2, ck_avx512, ck_avx512_bf16;
 #endif
 
 const ck_kernels *ck_at(int level) {
@@ -14,7 +14,10 @@ const ck_kernels *ck_at(int level) {
   __builtin_cpu_init();
   const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (level == 1 && avx2) return &ck_avx2;
-  if (level == 2 && avx2 && __builtin_cpu_supports("avx512f")) return &ck_avx512;
+  const int avx512 = avx2 && __builtin_cpu_supports("avx512f");
+  if (level == 2 && avx512) return &ck_avx512;
+  if (level == 3 && avx512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16"))
+    return &ck_avx512_bf16;
 #endif
   return 0;
 }
@@ -23,7 +26,7 @@ const ck_kernels *ck_best(void) {
   static _Atomic(const ck_kernels *) chosen;
   const ck_kernels *best = atomic_load_explicit(&chosen, memory_order_relaxed);
   if (best) return best;
-  for (int level = 2; level >= 0; level--)
+  for (int level = 3; level >= 0; level--)
     if ((best = ck_at(level))) break;
   atomic_store_explicit(&chosen, best, memory_order_relaxed);
   return best;

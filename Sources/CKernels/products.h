@@ -23,28 +23,53 @@ static void widen_panel(const uint16_t *from, float *to, ptrdiff_t k) {
   for (ptrdiff_t i = 0; i < k * CK_PANEL; i += CK_PANEL) store(to + i, load_narrow(from + i));
 }
 
+#if CK_HAS_PAIRS
+typedef uint16_t rounded;
+#else
+typedef float rounded;
+#endif
+
 static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t length,
-                        int first, int last) {
+                        int first, int last, rounded *copy) {
   float widened[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
   const int wide = rows <= CK_ROWS ? tile_panels(rows) : 1;
-  const ptrdiff_t columns = wide * CK_PANEL;
+  const ptrdiff_t columns = wide * CK_PANEL, even = (length + 1) / 2 * 2;
+  if (copy)
+    for (ptrdiff_t r = 0; r < rows; r++) round_row(a->x + (row + r) * a->xStride + k, copy + r * even, length);
   for (ptrdiff_t n = 0; n < a->outputs; n += columns) {
     tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = a->inputs * CK_PANEL, .k = length,
               .zRow = a->zStride, .bPanel = a->extraInputs * CK_PANEL, .extra = last ? a->extra : 0,
-              .yRow = a->yStride, .scale = 1, .narrow = a->narrow};
-    t.w = weight_at(a->panels, n * a->inputs + k * CK_PANEL, a->narrow);
+              .yRow = a->yStride, .scale = 1, .kind = a->narrow ? NARROW : WIDE, .pairsRow = even};
+    t.w = weight_at(a->panels, n * a->inputs + k * CK_PANEL, t.kind);
+    const float *x = a->x + row * a->xStride + k;
+#if CK_HAS_PAIRS
+    if (copy) t.kind = PAIRS;
+    if (copy && rows > CK_ROWS) {
+      pair_panel(t.w, (uint16_t *)widened, length);
+      t.w = widened;
+      t.kind = PAIRED;
+    }
+#else
+    if (copy) {
+      x = copy;
+      t.xRow = even;
+    }
+#endif
     /* Where several tiles of rows read the panel it is widened once. */
-    if (a->narrow && rows > CK_ROWS) {
+    if (t.kind == NARROW && rows > CK_ROWS) {
       widen_panel(t.w, widened, length);
       t.w = widened;
-      t.narrow = 0;
+      t.kind = WIDE;
     }
     if (t.extra) t.b = a->extraPanels + n * a->extraInputs;
     t.from = first ? (a->accumulate ? FROM_Y : 0) | (a->bias ? FROM_BIAS : 0) : FROM_Y;
     t.bias = a->bias ? a->bias + n : 0;
     for (ptrdiff_t r = 0; r < rows;) {
       const int count = next_rows(rows - r);
-      t.x = a->x + (row + r) * a->xStride + k;
+      t.x = x + r * t.xRow;
+#if CK_HAS_PAIRS
+      if (copy) t.pairs = copy + r * even;
+#endif
       if (t.extra) t.z = a->z + (row + r) * a->zStride;
       t.y = a->y + (row + r) * a->yStride + n;
       tile_apply(&t, count, wide, least(columns, a->outputs - n));
@@ -53,13 +78,19 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
   }
 }
 
+/* Rows are rounded some inputs at a time, few rows more of them. */
+#define CK_ROUNDED (CK_ROW_BLOCK * CK_BLOCK)
+
 static void linear(const ck_linear *a) {
+  rounded copies[CK_ROUNDED] __attribute__((aligned(64)));
+  rounded *const copy = a->rounded && a->narrow ? copies : 0;
   for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
     const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
     /* With one or two tiles of rows a panel is read once or twice, and blocks would only cost. */
-    const ptrdiff_t block = rows <= (a->narrow ? 1 : 2) * CK_ROWS ? a->inputs : CK_BLOCK;
+    const int few = rows <= (a->narrow ? 1 : 2) * CK_ROWS;
+    const ptrdiff_t block = !few ? CK_BLOCK : copy ? CK_ROUNDED / CK_ROWS : a->inputs;
     for (ptrdiff_t k = 0; k < a->inputs; k += block)
-      linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs);
+      linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs, copy);
   }
 }
 
@@ -101,11 +132,11 @@ static void linear_backward(const ck_linear_backward *a) {
       const ptrdiff_t outputs = least(CK_BLOCK, a->outputs - o);
       for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL) {
         const ptrdiff_t element = (o + p) * a->inputs + k * CK_PANEL;
-        const float *piece = weight_at(a->panels, element, a->narrow);
+        const float *piece = weight_at(a->panels, element, a->narrow ? NARROW : WIDE);
         /* The next piece is pages away, where the processor does not look for it by itself. */
         if (p + CK_PANEL < outputs)
           for (ptrdiff_t line = 0; line < inputs; line++)
-            __builtin_prefetch(weight_at(piece, (a->inputs + line) * CK_PANEL, a->narrow));
+            __builtin_prefetch(weight_at(piece, (a->inputs + line) * CK_PANEL, a->narrow ? NARROW : WIDE));
         if (a->narrow) {
           widen_panel((const uint16_t *)piece, widened, inputs);
           piece = widened;

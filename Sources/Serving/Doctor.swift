@@ -14,7 +14,10 @@ public enum Doctor {
     let flags = Set(
       (read("/proc/cpuinfo").split(separator: "\n").first { $0.hasPrefix("flags") } ?? "").split(
         separator: " "))
-    let set = flags.contains("avx512f") ? "avx512" : flags.contains("avx2") ? "avx2" : "scalar"
+    let set =
+      flags.contains("avx512f")
+      ? (flags.contains("avx512_bf16") ? "avx512-bf16" : "avx512")
+      : flags.contains("avx2") ? "avx2" : "scalar"
     let process = ProcessInfo.processInfo
     let memory = process.physicalMemory >> 20
     return [

@@ -27,6 +27,9 @@ typedef struct {
   float *y;
   ptrdiff_t yStride;
   int accumulate, narrow;
+  /* X is rounded to bfloat16 before the product, which then is one of pairs where the processor has it; only with
+   * `narrow`. */
+  int rounded;
 } ck_linear;
 
 /* dX = dY W or +=, from the same panels; the first `columns` of the inputs are computed. */
@@ -128,7 +131,7 @@ typedef struct {
 
 /* The best set this processor runs. */
 const ck_kernels *ck_best(void);
-/* "scalar", "avx2", "avx512" as 0, 1, 2; NULL where the processor lacks it. */
+/* "scalar", "avx2", "avx512", "avx512-bf16" as 0, 1, 2, 3; NULL where the processor lacks it. */
 const ck_kernels *_Nullable ck_at(int level);
 
 /* Packs W [outputs, inputs] into panels: for each panel of 16 outputs, for each input, 16 floats. */

@@ -33,8 +33,8 @@ struct DecodeBenchmark: AsyncParsableCommand {
     let model = try Places.decoder(model, shape: shape, python: python)
     let checkpoint = try Checkpoint(directory: model)
     var result = DecodeResult(shape: shape, threads: threads, promptTokens: promptTokens, steps: steps)
-    for element in [PackedElement.bfloat16, .float32] {
-      let decoder = try Decoder(checkpoint, as: element)
+    for (element, held) in [("bfloat16", PackedElement.bfloat16Pairs), ("float32", .float32)] {
+      let decoder = try Decoder(checkpoint, as: held)
       let peer = try TorchDecoder(python: python, model: model, threads: threads, element: element)
       result.provenance.peers = peer.versions
       for streams in Self.streams {
@@ -49,7 +49,7 @@ struct DecodeBenchmark: AsyncParsableCommand {
           let mine = await ours.decode(prompts, steps: steps)
           measured.add(ours: mine, peer: try peer.decode(prompts, steps: steps))
         }
-        result.add("\(element.rawValue), \(streams) streams", measured)
+        result.add("\(element), \(streams) streams", measured)
       }
     }
     if llamaServer == nil || llamaBench == nil {

@@ -1,5 +1,4 @@
 import Foundation
-import Tensors
 
 /// transformers' greedy loop over a batch of streams; `peers/decode_peer.py`.
 struct TorchDecoder {
@@ -29,9 +28,10 @@ struct TorchDecoder {
     }
   }
 
-  init(python: String, model: String, threads: Int, element: PackedElement) throws {
+  /// - Parameter element: `float32` or `bfloat16`, of weights and activations.
+  init(python: String, model: String, threads: Int, element: String) throws {
     peer = try Peer(python: python, script: "decode_peer.py", threads: threads, model: model)
-    let _: Prepared = try peer.call(Prepare(element: element.rawValue))
+    let _: Prepared = try peer.call(Prepare(element: element))
   }
 
   var versions: [String: String] { peer.versions }

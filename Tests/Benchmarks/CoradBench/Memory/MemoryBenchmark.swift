@@ -50,7 +50,7 @@ struct MemoryBenchmark: AsyncParsableCommand {
     private let arena = Arena()
 
     init(model: String) throws {
-      decoder = try Decoder(Checkpoint(directory: model), as: .bfloat16)
+      decoder = try Decoder(Checkpoint(directory: model), as: .bfloat16Pairs)
       subspace = try ResidentSubspace(
         SubspaceExtraction.random(
           sites: decoder.sites, base: decoder.digest, options: .init(rank: MemoryBenchmark.columns)),

@@ -13,7 +13,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
 
   @Option(help: "Configuration that make_decoder.py knows.") var shape = DecoderShape.smolLM
   @Option(help: "Folder of the base; made when absent.") var model: String?
-  @Option(help: "What the weights are held as.") var element = PackedElement.bfloat16
+  @Option(help: "What the weights are held as.") var element = PackedElement.bfloat16Pairs
   @Option(help: "Lanes.") var threads = 2
   @Option(help: "Alternations.") var rounds = 7
   @Option(help: "Tokens of a prompt.") var promptTokens = 64
