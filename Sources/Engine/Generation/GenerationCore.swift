@@ -200,7 +200,7 @@ final class GenerationCore {
       let row = UnsafeMutableBufferPointer(start: scores.row(index), count: scores.columns)
       counts.generatedTokens += 1
       planner.extend(piece.row.id)
-      if let reason = piece.row.advance(row), end(piece.row.id, reason) { ended += 1 }
+      if let reason = piece.row.advance(row), self.end(piece.row.id, reason) { ended += 1 }
     }
     return ended
   }
