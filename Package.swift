@@ -62,7 +62,8 @@ let package = Package(
     module("Models", ["Tensors", "Safetensors", "Digests"], settings: hot),
     module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"], settings: hot),
     module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
-    module("Engine", ["Training", "Adapters", "Models", "Tensors"]),
+    module(
+      "Engine", ["Scheduling", "Training", "Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
     module(
       "Scheduling",
       [
@@ -132,6 +133,9 @@ let package = Package(
     tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "corad"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
+    tests(
+      "EngineTests",
+      ["Engine", "Scheduling", "Adapters", "Models", "Tensors", "Tokenizers", "Safetensors", "Digests"]),
     tests(
       "ServingTests",
       [

@@ -1,0 +1,81 @@
+import Testing
+import Tokenizers
+
+@Suite struct StopStringsTests {
+  /// The whole text up to the first stop string that ends, and that string: a slow search over prefixes.
+  private func reference(_ text: String, _ stops: [String]) -> (text: String, match: String?) {
+    let bytes = Array(text.utf8)
+    for end in 0...bytes.count {
+      let ending = stops.filter { !$0.isEmpty && bytes[..<end].suffix($0.utf8.count).elementsEqual($0.utf8) }
+      if let longest = ending.max(by: { $0.utf8.count < $1.utf8.count }) {
+        return (String(decoding: bytes[..<(end - longest.utf8.count)], as: UTF8.self), longest)
+      }
+    }
+    return (text, nil)
+  }
+
+  private func run(_ pieces: [String], _ stops: [String]) -> (text: String, match: String?) {
+    var matcher = StopStrings(stops)
+    var text = ""
+    for piece in pieces { text += matcher.append(piece) }
+    return (text + matcher.finish(), matcher.match)
+  }
+
+  @Test(arguments: [
+    ("abcabd", ["abd"], "abc", "abd"), ("one\n\ntwo", ["\n\n"], "one", "\n\n"),
+    ("aXYZ", ["YZ", "XYZ"], "a", "XYZ"), ("XYZ", ["XY", "XYZ"], "", "XY"), ("abc", [], "abc", nil),
+    ("abc", [""], "abc", nil), ("ééx", ["éx"], "é", "éx"), ("aab", ["aaa"], "aab", nil), ("", ["a"], "", nil),
+    ("aaab", ["aab"], "a", "aab"),
+    // Equal to a reader and not to a byte: e with an accent of its own.
+    ("e\u{301}", ["\u{e9}"], "e\u{301}", nil),
+  ]) func `a text ends where a stop string begins`(
+    _ text: String, _ stops: [String], _ expected: String, _ match: String?
+  ) {
+    let whole = run([text], stops)
+    #expect(Array(whole.text.utf8) == Array(expected.utf8) && whole.match == match)
+    let single = run(text.unicodeScalars.map { String($0) }, stops)
+    #expect(Array(single.text.utf8) == Array(expected.utf8) && single.match == match)
+  }
+
+  @Test func `random pieces of random texts give what a search gives`() {
+    var generator = Generator(state: 11)
+    let letters = ["a", "b", "é", "漢"]
+    for round in 0..<3_000 {
+      func word(_ most: Int) -> String {
+        (0..<Int.random(in: 0...most, using: &generator)).map { _ in
+          letters[Int.random(in: 0..<letters.count, using: &generator)]
+        }.joined()
+      }
+      let text = word(24)
+      let stops = (0..<Int.random(in: 0...3, using: &generator)).map { _ in word(4) }
+      var rest = Substring(text)
+      var pieces: [String] = []
+      while !rest.isEmpty {
+        let piece = rest.prefix(Int.random(in: 0...4, using: &generator))
+        pieces.append(String(piece))
+        rest = rest.dropFirst(piece.count)
+      }
+      let (expected, result) = (reference(text, stops), run(pieces, stops))
+      #expect(result.text == expected.text, "round \(round): \(pieces), \(stops)")
+      #expect(result.match == expected.match, "round \(round): \(pieces), \(stops)")
+    }
+  }
+
+  @Test func `only what may still become a stop string waits`() {
+    var matcher = StopStrings(["</s>"])
+    #expect(matcher.append("a<") == "a")
+    #expect(matcher.append("/b</") == "</b")
+    #expect(matcher.append("s") == "")
+    #expect(matcher.match == nil)
+    #expect(matcher.append(">rest") == "" && matcher.match == "</s>")
+    #expect(matcher.append("more") == "" && matcher.finish() == "")
+  }
+}
+
+private struct Generator: RandomNumberGenerator {
+  var state: UInt64
+  mutating func next() -> UInt64 {
+    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+    return state ^ (state >> 29)
+  }
+}
