@@ -3,7 +3,7 @@
  * size, so a row's bits do not depend on how many rows stand beside it.
  * The including file defines CK_ROWS and CK_HAS_FMA. */
 #pragma once
-#include "vector.h"
+#include "integer.h"
 
 /* Where a tile starts from: nothing, what Y holds, the bias, or both. */
 enum { FROM_Y = 1, FROM_BIAS = 2 };
@@ -11,9 +11,14 @@ enum { FROM_Y = 1, FROM_BIAS = 2 };
 typedef struct {
   const float *x; /* x[row * xRow + k * xK] */
   ptrdiff_t xRow, xK;
-  const void *w; /* w[panel * wPanel + k * wK + lane], float32, or bfloat16 where `narrow` */
+  const void *w; /* element panel * wPanel + k * wK + lane, of `format` */
   ptrdiff_t wPanel, wK;
-  int narrow;
+  int format;
+  /* In the formats with scales k is a multiple of CK_GROUP, and these take the place of x. */
+  const uint16_t *scales; /* scales[panel * scalesPanel + k / CK_GROUP * CK_PANEL + lane] */
+  ptrdiff_t scalesPanel;
+  const steps *q; /* q[row * k + ...], groups[row * k / CK_GROUP + ...] */
+  const group *groups;
   ptrdiff_t k;
   /* a second stretch of k that continues in the same accumulators: the shared columns */
   const float *z;
@@ -29,31 +34,67 @@ typedef struct {
   int scaled;
 } tile;
 
-/* The address of an element of W, and 16 of its elements as float32. */
-CK_INLINE const void *weight_at(const void *w, ptrdiff_t element, int narrow) {
-  return narrow ? (const void *)((const uint16_t *)w + element) : (const void *)((const float *)w + element);
+CK_INLINE int has_scales(int format) { return format >= CK_INT8; }
+
+/* The address of an element of W, and 16 of its elements as float32 in the formats without scales. */
+CK_INLINE const void *weight_at(const void *w, ptrdiff_t element, int format) {
+  const char *bytes = w;
+  switch (format) {
+    case CK_FLOAT32: return bytes + element * 4;
+    case CK_BFLOAT16: return bytes + element * 2;
+    case CK_INT8: return bytes + element;
+    default: return bytes + element / 2;
+  }
 }
-CK_INLINE v16 load_weight(const void *w, ptrdiff_t element, int narrow) {
-  return narrow ? load_narrow((const uint16_t *)w + element) : load((const float *)w + element);
+CK_INLINE v16 load_weight(const void *w, ptrdiff_t element, int format) {
+  w = weight_at(w, element, format);
+  return format == CK_BFLOAT16 ? load_narrow(w) : load(w);
 }
 
 CK_INLINE void tile_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const float *x, ptrdiff_t xRow,
-                          ptrdiff_t xK, const void *w, ptrdiff_t wPanel, ptrdiff_t wK, int narrow,
+                          ptrdiff_t xK, const void *w, ptrdiff_t wPanel, ptrdiff_t wK, int format,
                           ptrdiff_t k) {
 #pragma clang loop unroll_count(4)
   for (ptrdiff_t i = 0; i < k; i++) {
     v16 column[4];
-    for (int p = 0; p < panels; p++) column[p] = load_weight(w, p * wPanel, narrow);
+    for (int p = 0; p < panels; p++) column[p] = load_weight(w, p * wPanel, format);
     for (int r = 0; r < rows; r++) {
       const v16 value = splat(x[r * xRow]);
       for (int p = 0; p < panels; p++) acc[p][r] = fma16(value, column[p], acc[p][r]);
     }
     x += xK;
-    w = weight_at(w, wK, narrow);
+    w = weight_at(w, wK, format);
   }
 }
 
-CK_INLINE void tile_run(const tile *t, int rows, int panels, int narrow) {
+CK_INLINE void groups_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const tile *t, int format) {
+  const ptrdiff_t groups = t->k / CK_GROUP;
+  const void *w = t->w;
+  for (ptrdiff_t g = 0; g < groups; g++) {
+    i16 sums[4][CK_ROWS];
+    for (int p = 0; p < panels; p++)
+      for (int r = 0; r < rows; r++) sums[p][r] = (i16){} + t->groups[r * groups + g].start;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < CK_GROUP; i += 8) {
+      u16 first[4], second[4];
+      for (int p = 0; p < panels; p++)
+        load_levels(weight_at(w, p * t->wPanel + i * CK_PANEL, format), format, &first[p], &second[p]);
+      for (int r = 0; r < rows; r++) {
+        const steps *q = t->q + r * t->k + g * CK_GROUP + i;
+        for (int p = 0; p < panels; p++)
+          sums[p][r] = dot_four(dot_four(sums[p][r], first[p], q), second[p], q + 4);
+      }
+    }
+    for (int p = 0; p < panels; p++) {
+      const v16 scale = load_narrow(t->scales + p * t->scalesPanel + g * CK_PANEL);
+      for (int r = 0; r < rows; r++)
+        acc[p][r] = fma16(__builtin_convertvector(sums[p][r], v16), scale * t->groups[r * groups + g].scale, acc[p][r]);
+    }
+    w = weight_at(w, CK_GROUP * CK_PANEL, format);
+  }
+}
+
+CK_INLINE void tile_run(const tile *t, int rows, int panels, int format) {
   v16 acc[4][CK_ROWS];
   for (int p = 0; p < panels; p++)
     for (int r = 0; r < rows; r++) {
@@ -64,12 +105,14 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels, int narrow) {
       }
       acc[p][r] = start;
     }
-  if (t->xK == 1)
-    tile_chain(acc, rows, panels, t->x, t->xRow, 1, t->w, t->wPanel, t->wK, narrow, t->k);
+  if (has_scales(format))
+    groups_chain(acc, rows, panels, t, format);
+  else if (t->xK == 1)
+    tile_chain(acc, rows, panels, t->x, t->xRow, 1, t->w, t->wPanel, t->wK, format, t->k);
   else
-    tile_chain(acc, rows, panels, t->x, t->xRow, t->xK, t->w, t->wPanel, t->wK, narrow, t->k);
+    tile_chain(acc, rows, panels, t->x, t->xRow, t->xK, t->w, t->wPanel, t->wK, format, t->k);
   if (t->extra)
-    tile_chain(acc, rows, panels, t->z, t->zRow, 1, t->b, t->bPanel, CK_PANEL, 0, t->extra);
+    tile_chain(acc, rows, panels, t->z, t->zRow, 1, t->b, t->bPanel, CK_PANEL, CK_FLOAT32, t->extra);
   for (int p = 0; p < panels; p++)
     for (int r = 0; r < rows; r++) {
       float *y = t->y + r * t->yRow + p * CK_PANEL;
@@ -82,9 +125,15 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels, int narrow) {
 /* Few rows leave the multiply-adds waiting for each other, so such tiles span several panels. */
 static int tile_panels(ptrdiff_t rows) { return rows == 1 ? 4 : rows <= CK_ROWS / 2 ? 2 : 1; }
 
-#define CK_TILE(ROWS, PANELS)                                                                              \
-  static __attribute__((noinline)) void tile_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS, 0); } \
-  static __attribute__((noinline)) void narrow_##ROWS##x##PANELS(const tile *t) { tile_run(t, ROWS, PANELS, 1); }
+#define CK_FORMAT(NAME, FORMAT, ROWS, PANELS)                                              \
+  static __attribute__((noinline)) void NAME##_##ROWS##x##PANELS(const tile *t) { \
+    tile_run(t, ROWS, PANELS, FORMAT);                                                     \
+  }
+#define CK_TILE(ROWS, PANELS)              \
+  CK_FORMAT(tile, CK_FLOAT32, ROWS, PANELS)   \
+  CK_FORMAT(narrow, CK_BFLOAT16, ROWS, PANELS) \
+  CK_FORMAT(int8, CK_INT8, ROWS, PANELS)    \
+  CK_FORMAT(int4, CK_INT4, ROWS, PANELS)
 
 CK_TILE(1, 1) CK_TILE(2, 1) CK_TILE(3, 1) CK_TILE(4, 1) CK_TILE(5, 1) CK_TILE(6, 1)
 CK_TILE(1, 2) CK_TILE(2, 2) CK_TILE(3, 2)
@@ -106,11 +155,14 @@ typedef void tile_function(const tile *);
 #endif
 #define CK_WIDE(ROWS, PANELS) tile_##ROWS##x##PANELS
 #define CK_NARROW(ROWS, PANELS) narrow_##ROWS##x##PANELS
+#define CK_EIGHT(ROWS, PANELS) int8_##ROWS##x##PANELS
+#define CK_FOUR(ROWS, PANELS) int4_##ROWS##x##PANELS
+#define CK_FORMATS(TILES) {{TILES(CK_WIDE)}, {TILES(CK_NARROW)}, {TILES(CK_EIGHT)}, {TILES(CK_FOUR)}}
 
-/* By `narrow` and rows - 1. */
-static tile_function *const tile_one[2][CK_ROWS] = {{CK_TILES_ONE(CK_WIDE)}, {CK_TILES_ONE(CK_NARROW)}};
-static tile_function *const tile_two[2][CK_ROWS / 2] = {{CK_TILES_TWO(CK_WIDE)}, {CK_TILES_TWO(CK_NARROW)}};
-static tile_function *const tile_four[2] = {tile_1x4, narrow_1x4};
+/* By format and rows - 1. */
+static tile_function *const tile_one[4][CK_ROWS] = CK_FORMATS(CK_TILES_ONE);
+static tile_function *const tile_two[4][CK_ROWS / 2] = CK_FORMATS(CK_TILES_TWO);
+static tile_function *const tile_four[4] = {tile_1x4, narrow_1x4, int8_1x4, int4_1x4};
 
 /* One tile of rows by `columns` columns, at most `panels` times 16; a ragged last panel goes through a
  * copy, so nothing is read or written past a row's end. */
@@ -119,11 +171,12 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
   tile now = *t;
   for (int p = 0; p < whole;) {
     const int step = whole - p >= 4 && panels >= 4 && rows == 1 ? 4 : whole - p >= 2 && panels >= 2 ? 2 : 1;
-    now.w = weight_at(t->w, p * t->wPanel, t->narrow);
+    now.w = weight_at(t->w, p * t->wPanel, t->format);
+    now.scales = t->scales + p * t->scalesPanel;
     now.b = t->extra ? t->b + p * t->bPanel : t->b;
     now.y = t->y + p * CK_PANEL;
     now.bias = t->from & FROM_BIAS ? t->bias + p * CK_PANEL : t->bias;
-    (step == 4 ? tile_four[t->narrow] : (step == 2 ? tile_two[t->narrow] : tile_one[t->narrow])[rows - 1])(&now);
+    (step == 4 ? tile_four[t->format] : (step == 2 ? tile_two[t->format] : tile_one[t->format])[rows - 1])(&now);
     p += step;
   }
   const ptrdiff_t rest = columns - whole * CK_PANEL;
@@ -133,11 +186,12 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
   if (t->from & FROM_Y)
     for (int r = 0; r < rows; r++) copy[r] = load_some(t->y + r * t->yRow + whole * CK_PANEL, rest);
   if (t->from & FROM_BIAS) bias = load_some(t->bias + whole * CK_PANEL, rest);
-  now.w = weight_at(t->w, whole * t->wPanel, t->narrow);
+  now.w = weight_at(t->w, whole * t->wPanel, t->format);
+  now.scales = t->scales + whole * t->scalesPanel;
   now.b = t->extra ? t->b + whole * t->bPanel : t->b;
   now.y = (float *)copy;
   now.yRow = CK_PANEL;
   now.bias = (const float *)&bias;
-  tile_one[t->narrow][rows - 1](&now);
+  tile_one[t->format][rows - 1](&now);
   for (int r = 0; r < rows; r++) store_some(t->y + r * t->yRow + whole * CK_PANEL, copy[r], rest);
 }

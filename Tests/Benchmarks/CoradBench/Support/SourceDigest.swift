@@ -9,6 +9,7 @@ enum SourceDigest {
     "accuracy": (["Accuracy"], []), "train": (["Train"], ["peer.py", "train_peer.py"]),
     "infer": (["Infer"], ["peer.py", "infer_peer.py"]), "http": (["HTTP", "Daemon"], ["loop.c"]),
     "swap": (["Swap", "Daemon"], []), "residency": (["Residency", "Daemon"], []),
+    "products": (["Products"], []),
   ]
 
   /// `sha256:…`; nil for a command without sources of its own.
