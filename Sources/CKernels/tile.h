@@ -1,6 +1,6 @@
 /* The one microkernel of all products: an outer-product tile of up to CK_ROWS rows by `panels` times 16
- * columns. Each element of Y is a chain of multiply-adds over k in ascending order, whatever the tile's
- * size, so a row's bits do not depend on how many rows stand beside it.
+ * columns. Each element of Y is a chain of multiply-adds over k, or over groups of k, in ascending order,
+ * whatever the tile's size, so a row's bits do not depend on how many rows stand beside it.
  * The including file defines CK_ROWS and CK_HAS_FMA. */
 #pragma once
 #include "integer.h"
@@ -67,6 +67,7 @@ CK_INLINE void tile_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const float
   }
 }
 
+/* Each group's sum is exact; then it is one link of the chain. */
 CK_INLINE void groups_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const tile *t, int format) {
   const ptrdiff_t groups = t->k / CK_GROUP;
   const void *w = t->w;
@@ -88,7 +89,8 @@ CK_INLINE void groups_chain(v16 (*acc)[CK_ROWS], int rows, int panels, const til
     for (int p = 0; p < panels; p++) {
       const v16 scale = load_narrow(t->scales + p * t->scalesPanel + g * CK_PANEL);
       for (int r = 0; r < rows; r++)
-        acc[p][r] = fma16(__builtin_convertvector(sums[p][r], v16), scale * t->groups[r * groups + g].scale, acc[p][r]);
+        acc[p][r] = fma16(__builtin_convertvector(sums[p][r], v16), scale * t->groups[r * groups + g].scale,
+                          acc[p][r]);
     }
     w = weight_at(w, CK_GROUP * CK_PANEL, format);
   }
@@ -125,14 +127,14 @@ CK_INLINE void tile_run(const tile *t, int rows, int panels, int format) {
 /* Few rows leave the multiply-adds waiting for each other, so such tiles span several panels. */
 static int tile_panels(ptrdiff_t rows) { return rows == 1 ? 4 : rows <= CK_ROWS / 2 ? 2 : 1; }
 
-#define CK_FORMAT(NAME, FORMAT, ROWS, PANELS)                                              \
+#define CK_FORMAT(NAME, FORMAT, ROWS, PANELS)                                     \
   static __attribute__((noinline)) void NAME##_##ROWS##x##PANELS(const tile *t) { \
-    tile_run(t, ROWS, PANELS, FORMAT);                                                     \
+    tile_run(t, ROWS, PANELS, FORMAT);                                            \
   }
-#define CK_TILE(ROWS, PANELS)              \
-  CK_FORMAT(tile, CK_FLOAT32, ROWS, PANELS)   \
+#define CK_TILE(ROWS, PANELS)                  \
+  CK_FORMAT(tile, CK_FLOAT32, ROWS, PANELS)    \
   CK_FORMAT(narrow, CK_BFLOAT16, ROWS, PANELS) \
-  CK_FORMAT(int8, CK_INT8, ROWS, PANELS)    \
+  CK_FORMAT(int8, CK_INT8, ROWS, PANELS)       \
   CK_FORMAT(int4, CK_INT4, ROWS, PANELS)
 
 CK_TILE(1, 1) CK_TILE(2, 1) CK_TILE(3, 1) CK_TILE(4, 1) CK_TILE(5, 1) CK_TILE(6, 1)
