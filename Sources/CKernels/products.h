@@ -83,8 +83,8 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
   }
 }
 
-/* With scales: rounds each row's stretch of X once for all panels. Sums pass from stretch to stretch through Y, as they do between
- * blocks, so a stretch is as long as the memory allows. */
+/* With scales: rounds each row's stretch of X once for all panels. Sums pass from stretch to stretch through Y, as
+ * they do between blocks, so a stretch is as long as the memory allows. */
 static void linear_rounded(const ck_linear *a) {
   rounded_rows rounded;
   for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {

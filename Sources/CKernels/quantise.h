@@ -32,7 +32,7 @@ CK_INLINE void quantise_group(const v16 *w, int format, v16 levels, v16 middles,
   /* Where the value of the largest magnitude comes to lie: beyond the last level clips it for the others' good. */
   static const float places[2][8] = {{127, 126.5f, 126, 125.5f, 125, 124.5f, 124, 127.5f},
                                      {-102, -107, -112, -118, -123, -129, -134, -140}};
-  v16 best = splat(__builtin_inff()), chosen = {};
+  v16 best = splat(__builtin_inff()), chosen = round_scale(most / splat(places[format == CK_INT4][0]));
   for (int candidate = 0; candidate < 8; candidate++) {
     v16 scale = round_scale(most / splat(places[format == CK_INT4][candidate]));
     for (int refined = 0; refined < 2; refined++) {

@@ -174,7 +174,7 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
   for (int p = 0; p < whole;) {
     const int step = whole - p >= 4 && panels >= 4 && rows == 1 ? 4 : whole - p >= 2 && panels >= 2 ? 2 : 1;
     now.w = weight_at(t->w, p * t->wPanel, t->format);
-    now.scales = t->scales + p * t->scalesPanel;
+    now.scales = t->scales ? t->scales + p * t->scalesPanel : 0;
     now.b = t->extra ? t->b + p * t->bPanel : t->b;
     now.y = t->y + p * CK_PANEL;
     now.bias = t->from & FROM_BIAS ? t->bias + p * CK_PANEL : t->bias;
@@ -189,7 +189,7 @@ static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
     for (int r = 0; r < rows; r++) copy[r] = load_some(t->y + r * t->yRow + whole * CK_PANEL, rest);
   if (t->from & FROM_BIAS) bias = load_some(t->bias + whole * CK_PANEL, rest);
   now.w = weight_at(t->w, whole * t->wPanel, t->format);
-  now.scales = t->scales + whole * t->scalesPanel;
+  now.scales = t->scales ? t->scales + whole * t->scalesPanel : 0;
   now.b = t->extra ? t->b + whole * t->bPanel : t->b;
   now.y = (float *)copy;
   now.yRow = CK_PANEL;

@@ -14,8 +14,8 @@
 
 /* What panels hold. A panel of the first two has for each input 16 values side by side. In the other two the inputs
  * are padded to whole groups, and a weight is scale * level, which float32 holds exactly; the scales, bfloat16, lie
- * apart: for each panel, for each group, 16. Levels lie in words of 32 bits, 16 words side by side. A word of CK_INT8 has
- * four inputs, the first in its lowest byte: level + 128, -127...127. A word of CK_INT4 has eight inputs, indices
+ * apart: for each panel, for each group, 16. Levels lie in words of 32 bits, 16 words side by side. A word of CK_INT8
+ * has four inputs, the first in its lowest byte: level + 128, -127...127. A word of CK_INT4 has eight inputs, indices
  * of ck_int4_levels: the first four in the lower halves of its bytes, the others in the upper halves. */
 enum { CK_FLOAT32 = 0, CK_BFLOAT16 = 1, CK_INT8 = 2, CK_INT4 = 3 };
 
