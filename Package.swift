@@ -105,7 +105,7 @@ let package = Package(
       name: "corad-bench",
       dependencies: [
         "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "Engine", "Training", "Adapters", "Models",
-        "Tensors", "Tokenizers", "Digests",
+        "Tensors", "Tokenizers", "Digests", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

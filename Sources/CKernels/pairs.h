@@ -5,6 +5,8 @@
 #pragma once
 #include "vector.h"
 
+#define CK_HAS_PAIRS (CK_LEVEL >= 4)
+
 /* The upper half is the nearest bfloat16, ties to even. */
 CK_INLINE uint32_t rounded_bits(float value) {
   uint32_t bits;
@@ -13,6 +15,7 @@ CK_INLINE uint32_t rounded_bits(float value) {
 }
 
 #if CK_HAS_PAIRS
+typedef uint16_t narrowed_x;
 typedef __bf16 b32 __attribute__((vector_size(64), aligned(64)));
 typedef uint16_t h32 __attribute__((vector_size(64), aligned(64)));
 typedef uint16_t h32u __attribute__((vector_size(64), aligned(2)));
@@ -49,6 +52,8 @@ CK_INLINE v16 dot_pairs(v16 acc, const uint16_t *pair, h32 w) {
   return __builtin_ia32_dpbf16ps_512(acc, (b32)w, (b32)all);
 }
 #else
+typedef float narrowed_x;
+
 static void round_row(const float *x, float *to, ptrdiff_t n) {
   for (ptrdiff_t i = 0; i < n; i++) {
     const uint32_t bits = rounded_bits(x[i]) & 0xffff0000;

@@ -225,12 +225,16 @@ import Testing
     let fixtures = try PackedElement.allCases.map { try DecoderFixture("smollm2", as: $0) }
     for fixture in fixtures {
       let shape = fixture.decoder.configuration
-      let padded = { (outputs: Int) in (outputs + 15) / 16 * 16 }
-      let matrices =
-        fixture.decoder.sites.reduce(0) { $0 + padded($1.outputs) * $1.inputs }
-        + padded(shape.vocabularySize) * shape.hiddenSize
+      let bits = [PackedElement.float32: 64, .bfloat16: 32, .bfloat16Pairs: 32, .int8: 17, .int4: 9]
+      func bytes(_ outputs: Int, _ inputs: Int) throws -> Int {
+        let columns = fixture.decoder.element.isQuantised ? (inputs + 31) / 32 * 32 : inputs
+        return (outputs + 15) / 16 * 16 * columns * (try #require(bits[fixture.decoder.element])) / 16
+      }
+      let matrices = try fixture.decoder.sites.reduce(try bytes(shape.vocabularySize, shape.hiddenSize)) {
+        $0 + (try bytes($1.outputs, $1.inputs))
+      }
       let norms = (2 * shape.layers + 1) * shape.hiddenSize * 4
-      #expect(fixture.decoder.residentBytes == matrices * fixture.decoder.element.byteCount + norms)
+      #expect(fixture.decoder.residentBytes == matrices + norms)
     }
   }
 

@@ -95,7 +95,7 @@ private let widths = [1, 2, 15, 16, 17, 40, 64, 385]
   }
 
   /// But for what a fused multiply-add rounds once.
-  @Test(arguments: [1, 2, 3]) func `instruction sets agree`(_ level: Int) throws {
+  @Test(arguments: [1, 2, 3, 4]) func `instruction sets agree`(_ level: Int) throws {
     guard let fast = ck_at(Int32(level))?.pointee, let slow = ck_at(0)?.pointee else { return }
     let (x, dY, gain) = (random(1, 61, 9), random(1, 61, 10), random(1, 61, 11))
     var results: [[Field]] = []

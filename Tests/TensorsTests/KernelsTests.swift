@@ -6,13 +6,13 @@ import Testing
 /// Every instruction set that this processor has, against the baseline's.
 @Suite struct KernelsTests {
   @Test func theBestIsChosen() throws {
-    let available = (0...3).compactMap { ck_at(Int32($0)).map { String(cString: $0.pointee.name) } }
+    let available = (0...4).compactMap { ck_at(Int32($0)).map { String(cString: $0.pointee.name) } }
     #expect(available.first == "scalar")
     #expect(Kernels.instructionSet == available.last)
-    #expect(ck_at(4) == nil)
+    #expect(ck_at(5) == nil)
   }
 
-  @Test(arguments: [1, 2, 3]) func agreesWithTheBaseline(_ level: Int) throws {
+  @Test(arguments: [1, 2, 3, 4]) func agreesWithTheBaseline(_ level: Int) throws {
     guard let fast = ck_at(Int32(level))?.pointee, let slow = ck_at(0)?.pointee else { return }
     var random = RandomSource(seed: 12)
     let (rows, inputs, outputs) = (13, 61, 45)
@@ -28,22 +28,22 @@ import Testing
     for kernels in [fast, slow] {
       let (y, dX) = (Field(rows, outputs), Field(rows, inputs))
       var forward = ck_linear(
-        x: x.view.base, xStride: x.view.stride, panels: panels.view.base, rows: rows, inputs: inputs,
-        outputs: outputs, bias: nil, z: nil, zStride: 0, extraPanels: nil, extra: 0, extraInputs: 0,
-        y: y.view.base, yStride: y.view.stride, accumulate: 0, narrow: 0, rounded: 0)
+        x: x.view.base, xStride: x.view.stride, panels: panels.view.base, scales: nil, rows: rows,
+        inputs: inputs, outputs: outputs, bias: nil, z: nil, zStride: 0, extraPanels: nil, extra: 0,
+        extraInputs: 0, y: y.view.base, yStride: y.view.stride, accumulate: 0, format: 0, rounded: 0)
       kernels.linear(&forward)
       let rounded = [1, 12, rows].map { rows in
         let y = Field(rows, outputs)
         forward.panels = UnsafeRawPointer(narrow)
-        (forward.narrow, forward.rounded, forward.rows) = (1, 1, rows)
+        (forward.format, forward.rounded, forward.rows) = (Int32(CK_BFLOAT16), 1, rows)
         (forward.y, forward.yStride) = (y.view.base, y.view.stride)
         kernels.linear(&forward)
         return y
       }
       var backward = ck_linear_backward(
-        dY: dY.view.base, dYStride: dY.view.stride, panels: panels.view.base, rows: rows, inputs: inputs,
-        outputs: outputs, columns: inputs, dX: dX.view.base, dXStride: dX.view.stride,
-        accumulate: 0, narrow: 0)
+        dY: dY.view.base, dYStride: dY.view.stride, panels: panels.view.base, scales: nil, rows: rows,
+        inputs: inputs, outputs: outputs, columns: inputs, dX: dX.view.base, dXStride: dX.view.stride,
+        accumulate: 0, format: 0)
       kernels.linear_backward(&backward)
       let activated = (0..<4).map { kind in
         let result = Field(rows, inputs)

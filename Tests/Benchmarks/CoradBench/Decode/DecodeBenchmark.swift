@@ -32,6 +32,7 @@ struct DecodeBenchmark: AsyncParsableCommand {
     let python = try Places.python()
     let model = try Places.decoder(model, shape: shape, python: python)
     let checkpoint = try Checkpoint(directory: model)
+    let lanes = ComputeLanes(count: threads)
     var result = DecodeResult(shape: shape, threads: threads, promptTokens: promptTokens, steps: steps)
     for (element, held) in [("bfloat16", PackedElement.bfloat16Pairs), ("float32", .float32)] {
       let decoder = try Decoder(checkpoint, as: held)
@@ -40,13 +41,13 @@ struct DecodeBenchmark: AsyncParsableCommand {
       for streams in Self.streams {
         let prompts = DecodePrompts.random(
           streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
-        let ours = LaneDecoder(decoder, lanes: threads, streams: streams, tokens: promptTokens + steps + 1)
+        let ours = EngineDecoder(decoder, lanes: lanes, streams: streams)
         // The first round warms up.
         _ = try peer.decode(prompts, steps: min(steps, 8))
-        _ = await ours.decode(prompts, steps: min(steps, 8))
+        _ = try await ours.decode(prompts, steps: min(steps, 8))
         var measured = DecodeMeasurement()
         for _ in 0..<rounds {
-          let mine = await ours.decode(prompts, steps: steps)
+          let mine = try await ours.decode(prompts, steps: steps)
           measured.add(ours: mine, peer: try peer.decode(prompts, steps: steps))
         }
         result.add("\(element), \(streams) streams", measured)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Foundation
 import Models
 import Tensors
@@ -13,7 +14,8 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
 
   @Option(help: "Configuration that make_decoder.py knows.") var shape = DecoderShape.smolLM
   @Option(help: "Folder of the base; made when absent.") var model: String?
-  @Option(help: "What the weights are held as.") var element = PackedElement.bfloat16Pairs
+  @Option(help: "What the weights are held as, by the name that a packed matrix has.") var element =
+    "bfloat16Pairs"
   @Option(help: "Lanes.") var threads = 2
   @Option(help: "Alternations.") var rounds = 7
   @Option(help: "Tokens of a prompt.") var promptTokens = 64
@@ -29,15 +31,18 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
   func measure() async throws -> MixedDecodeResult {
     let python = try Places.python()
     let model = try Places.decoder(model, shape: shape, python: python)
+    guard let element = PackedElement(rawValue: element) else {
+      throw BenchError("weights are \(PackedElement.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
     let decoder = try Decoder(Checkpoint(directory: model), as: element)
+    let lanes = ComputeLanes(count: threads)
     var result = MixedDecodeResult(
       shape: shape, element: element.rawValue, threads: threads, promptTokens: promptTokens, steps: steps)
     let prompts = DecodePrompts.random(
       Self.streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
     for (name, kinds) in [("query and value", [.query, .value]), ("seven sites", Set(SiteKind.decoder))] {
       let tasks = try DecoderTasks(decoder, kinds: kinds, count: Self.streams)
-      let lane = LaneDecoder(
-        decoder, lanes: threads, streams: Self.streams, tokens: promptTokens + steps + 1)
+      let engine = EngineDecoder(decoder, lanes: lanes, streams: Self.streams, tasks: tasks)
       // A step reads the weights and the A of every task in it.
       let (weights, task) = (Double(decoder.residentBytes), Double(tasks.adapterBytes))
       var measured = MixedDecodeCase(adapterBytes: tasks.adapterBytes) {
@@ -45,7 +50,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
       }
       for round in 0...rounds {
         for count in Self.tasks {
-          let times = await lane.decode(prompts, steps: steps, tasks: tasks, distinct: count)
+          let times = try await engine.decode(prompts, steps: steps, tasks: tasks, distinct: count)
           // The first round warms up.
           if round > 0 { measured.add(times.decodeRate, tasks: count) }
         }
@@ -55,8 +60,6 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     return result
   }
 }
-
-extension PackedElement: ExpressibleByArgument {}
 
 /// One choice of sites.
 struct MixedDecodeCase: Codable {

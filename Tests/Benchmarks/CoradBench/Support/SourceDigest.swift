@@ -24,6 +24,7 @@ enum SourceDigest {
     "memory": (
       ["Memory", "Residency", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
     ),
+    "products": (["Products"], []),
   ]
 
   /// `sha256:…`; nil for a command without sources of its own.
