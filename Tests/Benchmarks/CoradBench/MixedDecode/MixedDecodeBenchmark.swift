@@ -18,6 +18,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     "bfloat16Pairs"
   @Option(help: "Lanes.") var threads = 2
   @Option(help: "Alternations.") var rounds = 7
+  @Option(help: "Alternations of PEFT, on query and value; 0 spares it.") var peerRounds = 2
   @Option(help: "Tokens of a prompt.") var promptTokens = 64
   @Option(help: "Tokens decoded by each stream.") var steps = 32
   @Flag(help: "Write the result into the tree.") var record = false
@@ -31,13 +32,13 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
   func measure() async throws -> MixedDecodeResult {
     let python = try Places.python()
     let model = try Places.decoder(model, shape: shape, python: python)
-    guard let element = PackedElement(rawValue: element) else {
+    guard let held = PackedElement(rawValue: element) else {
       throw BenchError("weights are \(PackedElement.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    let decoder = try Decoder(Checkpoint(directory: model), as: element)
+    let decoder = try Decoder(Checkpoint(directory: model), as: held)
     let lanes = ComputeLanes(count: threads)
     var result = MixedDecodeResult(
-      shape: shape, element: element.rawValue, threads: threads, promptTokens: promptTokens, steps: steps)
+      shape: shape, element: element, threads: threads, promptTokens: promptTokens, steps: steps)
     let prompts = DecodePrompts.random(
       Self.streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
     for (name, kinds) in [("query and value", [.query, .value]), ("seven sites", Set(SiteKind.decoder))] {
@@ -57,7 +58,26 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
       }
       result.add(name, measured)
     }
+    if peerRounds > 0 { try measurePeer(python, model, prompts, &result) }
     return result
+  }
+
+  /// PEFT's batches of different adapters, in the same turns.
+  private func measurePeer(
+    _ python: String, _ model: String, _ prompts: [[Int32]], _ result: inout MixedDecodeResult
+  ) throws {
+    let peer = try TorchDecoder(
+      python: python, model: model, threads: threads, element: element == "float32" ? element : "bfloat16",
+      adapters: Self.streams)
+    result.provenance.peers = peer.versions
+    var measured = MixedDecodeCase(adapterBytes: 0) { _ in 1 }
+    for round in 0...peerRounds {
+      for count in Self.tasks {
+        let times = try peer.decode(prompts, steps: steps, distinct: count)
+        if round > 0 { measured.add(times.decodeRate, tasks: count) }
+      }
+    }
+    result.add("PEFT, query and value", measured)
   }
 }
 

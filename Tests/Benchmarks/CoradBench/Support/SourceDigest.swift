@@ -19,7 +19,8 @@ enum SourceDigest {
       ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py"]
     ),
     "mixed-decode": (
-      ["MixedDecode", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
+      ["MixedDecode", "Decode", "Decoders"],
+      ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py"]
     ),
     "memory": (
       ["Memory", "Residency", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
