@@ -106,16 +106,16 @@ public final class ComputeLanes: Sendable {
   /// Runs `body`, whose products idle lanes share until it ends or they have work of their own. Called on a lane.
   /// - Parameter arena: the lane's.
   public func withHelp<R>(_ arena: Arena, _ body: () -> R) -> R {
-    let team = ProductTeam()
-    let helpers = queues.withLock { queues in
-      guard !queues.isStopped else { return 0 }
+    let invited = queues.withLock { queues -> ProductTeam? in
+      guard !queues.isStopped, queues.idle > 0 else { return nil }
+      let team = ProductTeam(helpers: queues.idle)
       for _ in 0..<queues.idle {
         queues.help.append { [self] _ in team.help { waiting.load(ordering: .relaxed) > 0 } }
       }
-      return queues.idle
+      return team
     }
-    guard helpers > 0 else { return body() }
-    for _ in 0..<helpers { ready.signal() }
+    guard let team = invited else { return body() }
+    for _ in 1..<team.workers { ready.signal() }
     arena.team = team
     defer {
       arena.team = nil

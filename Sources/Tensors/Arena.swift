@@ -18,6 +18,12 @@ public final class Arena {
   /// Lanes that share the products of the pass that runs here; nil where it runs alone.
   public var team: ProductTeam?
 
+  /// Runs `body` for every piece, shared with the team where there is one. What `body` takes of the arena it takes before.
+  public func share(_ pieces: Int, _ body: (_ piece: Int, _ worker: Int) -> Void) {
+    if let team { return team.share(pieces, body) }
+    for piece in 0..<pieces { body(piece, 0) }
+  }
+
   /// The most that was in use at once, in bytes.
   public private(set) var peakBytes = 0
   /// What is in use now, in bytes.

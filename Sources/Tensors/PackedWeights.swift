@@ -180,7 +180,7 @@ public final class PackedWeights: @unchecked Sendable {
     let (bytes, scaleBytes) = (
       ck_panel_bytes(inputs, element.kernelFormat), ck_scale_bytes(inputs, element.kernelFormat)
     )
-    team.share((all + step - 1) / step) { piece in
+    team.share((all + step - 1) / step) { piece, _ in
       let (first, start) = (piece * step, piece * step * Int(CK_PANEL))
       var part = call
       part.panels = call.panels + first * bytes

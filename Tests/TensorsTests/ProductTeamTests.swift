@@ -6,7 +6,7 @@ import Testing
 @Suite struct ProductTeamTests {
   /// Runs `body` while so many threads help; they have come before it begins.
   private func helped(_ helpers: Int, _ body: (ProductTeam) -> Void) {
-    let team = ProductTeam()
+    let team = ProductTeam(helpers: helpers)
     let (group, come) = (DispatchGroup(), DispatchSemaphore(value: 0))
     for _ in 0..<helpers {
       DispatchQueue.global().async(group: group) {
@@ -25,17 +25,19 @@ import Testing
       for round in 0..<3_000 {
         let pieces = round % 19
         let done = (0..<pieces).map { _ in Counter() }
-        team.share(pieces) { done[$0].add() }
+        team.share(pieces) { piece, worker in
+          if worker <= helpers { done[piece].add() }
+        }
         #expect(done.allSatisfy { $0.value == 1 })
       }
     }
   }
 
   @Test func `a helper leaves when it is told to, and the work goes on without it`() {
-    let team = ProductTeam()
+    let team = ProductTeam(helpers: 1)
     team.help { true }
     let done = (0..<5).map { _ in Counter() }
-    team.share(5) { done[$0].add() }
+    team.share(5) { piece, _ in done[piece].add() }
     #expect(done.allSatisfy { $0.value == 1 })
   }
 
@@ -44,7 +46,7 @@ import Testing
     helped(1) { team in
       for _ in 0..<1_000 where together.value == 0 {
         let here = Counter()
-        team.share(2) { _ in
+        team.share(2) { _, _ in
           here.add()
           for _ in 0..<100_000 where here.value < 2 {}
           // Of one thread's two pieces only the second finds both.
