@@ -1,6 +1,5 @@
 #include "CKernels.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -33,8 +32,6 @@ const ck_kernels *ck_best(void) {
   atomic_store_explicit(&chosen, best, memory_order_relaxed);
   return best;
 }
-
-void ck_yield(void) { sched_yield(); }
 
 void ck_pack(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inputs, float *panels) {
   for (ptrdiff_t first = 0; first < outputs; first += CK_PANEL) {

@@ -20,20 +20,14 @@ public final class ComputeLanes: Sendable {
   private struct Queues {
     var inference: [Work] = []
     var training: [Work] = []
-    var help: [Work] = []
     /// Work before these indices has been taken.
     var inferenceHead = 0
     var trainingHead = 0
-    var helpHead = 0
-    /// Lanes that wait for work.
-    var idle = 0
     var isStopped = false
 
-    mutating func next() -> (work: Work, isHelp: Bool)? {
-      if let work = Self.take(&inference, &inferenceHead) ?? Self.take(&training, &trainingHead) {
-        return (work, false)
-      }
-      return Self.take(&help, &helpHead).map { ($0, true) }
+    mutating func next() -> Work? {
+      if let work = Self.take(&inference, &inferenceHead) { return work }
+      return Self.take(&training, &trainingHead)
     }
 
     private static func take(_ list: inout [Work], _ head: inout Int) -> Work? {
@@ -53,8 +47,6 @@ public final class ComputeLanes: Sendable {
   public let count: Int
   private let queues = Mutex(Queues())
   private let ready = DispatchSemaphore(value: 0)
-  /// Work that no lane has taken, help not counted.
-  private let waiting = Atomic(0)
 
   /// - Parameter count: 0 takes one lane per core.
   public init(count: Int = 0) {
@@ -103,27 +95,6 @@ public final class ComputeLanes: Sendable {
       })
   }
 
-  /// Runs `body`, whose products idle lanes share until it ends or they have work of their own. Called on a lane.
-  /// - Parameter arena: the lane's.
-  public func withHelp<R>(_ arena: Arena, _ body: () -> R) -> R {
-    let invited = queues.withLock { queues -> ProductTeam? in
-      guard !queues.isStopped, queues.idle > 0 else { return nil }
-      let team = ProductTeam(helpers: queues.idle)
-      for _ in 0..<queues.idle {
-        queues.help.append { [self] _ in team.help { waiting.load(ordering: .relaxed) > 0 } }
-      }
-      return team
-    }
-    guard let team = invited else { return body() }
-    for _ in 1..<team.workers { ready.signal() }
-    arena.team = team
-    defer {
-      arena.team = nil
-      team.close()
-    }
-    return body()
-  }
-
   /// Lets the threads end after the work that is queued. Later work is never run.
   public func stop() {
     queues.withLock { $0.isStopped = true }
@@ -138,25 +109,15 @@ public final class ComputeLanes: Sendable {
       case .training: queues.training += work
       }
     }
-    waiting.wrappingAdd(work.count, ordering: .relaxed)
     for _ in work { ready.signal() }
   }
 
   private func loop() {
     let arena = Arena()
     while true {
-      queues.withLock { $0.idle += 1 }
       ready.wait()
-      let (next, isStopped) = queues.withLock { queues in
-        queues.idle -= 1
-        return (queues.next(), queues.isStopped)
-      }
-      if let next {
-        if !next.isHelp { waiting.wrappingSubtract(1, ordering: .relaxed) }
-        next.work(arena)
-      } else if isStopped {
-        return
-      }
+      let (work, isStopped) = queues.withLock { ($0.next(), $0.isStopped) }
+      if let work { work(arena) } else if isStopped { return }
     }
   }
 }

@@ -1,4 +1,4 @@
-/// One lane's scratch memory, a bump allocator, and who helps it. Memory is 64-byte aligned and uninitialised; it is given
+/// One lane's scratch memory: a bump allocator. Memory is 64-byte aligned and uninitialised; it is given
 /// back when the enclosing `scope` ends and kept for the next one. One thread at a time. Its owner keeps it
 /// by name for as long as its views are in use.
 public final class Arena {
@@ -14,15 +14,6 @@ public final class Arena {
   private var current = 0
   private var offset = 0
   private var usedBefore = 0
-
-  /// Lanes that share the products of the pass that runs here; nil where it runs alone.
-  public var team: ProductTeam?
-
-  /// Runs `body` for every piece, shared with the team where there is one. What `body` takes of the arena it takes before.
-  public func share(_ pieces: Int, _ body: (_ piece: Int, _ worker: Int) -> Void) {
-    if let team { return team.share(pieces, body) }
-    for piece in 0..<pieces { body(piece, 0) }
-  }
 
   /// The most that was in use at once, in bytes.
   public private(set) var peakBytes = 0

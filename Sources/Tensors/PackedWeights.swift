@@ -140,10 +140,9 @@ public final class PackedWeights: @unchecked Sendable {
   /// multiply-adds over the inputs (or pairs of them) and then over r in ascending order, so a row's bits do not depend on
   /// the rows beside it. Quantised weights: a row's inputs are rounded to 8 bits in groups of 32, each group's sum is
   /// exact and one link of the chain; Z, B and the bias are as ever. Y must not overlap an input.
-  /// - Parameter team: shares the outputs out; each value is computed by one thread, so its bits stay.
   public func multiply(
     _ x: MatrixView, bias: UnsafePointer<Float>?, extra: (z: MatrixView, columns: PackedWeights)?,
-    accumulate: Bool, team: ProductTeam? = nil, into y: MatrixView
+    accumulate: Bool, into y: MatrixView
   ) {
     precondition(
       x.columns == inputs && y.columns == outputs && x.rows == y.rows, "packed product: shapes")
@@ -163,34 +162,9 @@ public final class PackedWeights: @unchecked Sendable {
       call.extra = z.columns
       call.extraInputs = columns.inputs
     }
-    if let team {
-      share(call, team)
-    } else {
-      Kernels.table.linear(&call)
-    }
+    Kernels.table.linear(&call)
     // `extra` is read through bare pointers above.
     withExtendedLifetime((self, extra?.columns)) {}
-  }
-
-  /// Pieces of whole panels, few and not small: taking one costs about what a panel of 64 inputs does.
-  private func share(_ call: ck_linear, _ team: ProductTeam) {
-    let (all, tile) = (PackedElement.panels(outputs), 4)
-    let step = call.rows * inputs < 256 ? all : (all + 8 * tile - 1) / (8 * tile) * tile
-    let linear = Kernels.table.linear
-    let (bytes, scaleBytes) = (
-      ck_panel_bytes(inputs, element.kernelFormat), ck_scale_bytes(inputs, element.kernelFormat)
-    )
-    team.share((all + step - 1) / step) { piece, _ in
-      let (first, start) = (piece * step, piece * step * Int(CK_PANEL))
-      var part = call
-      part.panels = call.panels + first * bytes
-      part.scales = call.scales.map { $0 + first * scaleBytes / MemoryLayout<UInt16>.stride }
-      part.outputs = min(step * Int(CK_PANEL), outputs - start)
-      part.bias = call.bias.map { $0 + start }
-      part.extraPanels = call.extraPanels.map { $0 + start * call.extraInputs }
-      part.y = call.y + start
-      linear(&part)
-    }
   }
 
   /// dX = dY·W or dX += dY·W, for the first `dX.columns` inputs.   dY `[rows, outputs]`. The same fixed

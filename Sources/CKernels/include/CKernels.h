@@ -169,15 +169,4 @@ extern const float ck_int4_levels[16];
 /* The same + 128, aligned to 16 bytes. */
 extern const uint8_t ck_int4_bytes[16];
 
-/* What a thread does that waits for another: a moment for the other thread of the core, and the core for whoever wants
- * it. */
-static inline void ck_pause(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-void ck_yield(void);
-
 #pragma clang assume_nonnull end

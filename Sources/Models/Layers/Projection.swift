@@ -48,15 +48,11 @@ struct Projection: Sendable {
   /// Overwrites `y`. The patch has been told of `x` by `prepare` before.
   private func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     guard let patch, patch.adapts(site.index) else {
-      weight.multiply(
-        x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, team: arena.team, into: y
-      )
+      weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, into: y)
       return
     }
     let extra = patch.shrink(site.index, input: x, arena: arena)
-    weight.multiply(
-      x, bias: bias.map { UnsafePointer($0.base) }, extra: extra, accumulate: false, team: arena.team, into: y
-    )
+    weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: extra, accumulate: false, into: y)
     patch.expand(site.index, output: y, arena: arena)
   }
 
