@@ -20,6 +20,9 @@ public final class Arena {
   /// What is in use now, in bytes.
   public var usedBytes: Int { usedBefore + offset }
 
+  /// Who helps its thread with products of packed weights, now.
+  public var crew: Crew?
+
   public init() {}
 
   deinit {

@@ -128,10 +128,10 @@ public final class PackedWeights: @unchecked Sendable {
   /// Y = X·Wᵀ (+ bias) (+ Z·Bᵀ), or Y += the same.   x `[rows, inputs]`, y `[rows, outputs]`,
   /// z `[rows, r]`, B packed `[outputs, ≥ r]` in float32: its first r columns are used. Each value is one chain of
   /// multiply-adds over the inputs and then over r in ascending order, so a row's bits do not depend on
-  /// the rows beside it. Y must not overlap an input.
+  /// the rows beside it, nor on who of `crew` computed it. Y must not overlap an input.
   public func multiply(
     _ x: MatrixView, bias: UnsafePointer<Float>?, extra: (z: MatrixView, columns: PackedWeights)?,
-    accumulate: Bool, into y: MatrixView
+    accumulate: Bool, crew: Crew? = nil, into y: MatrixView
   ) {
     precondition(
       x.columns == inputs && y.columns == outputs && x.rows == y.rows, "packed product: shapes")
@@ -150,7 +150,11 @@ public final class PackedWeights: @unchecked Sendable {
       call.extra = z.columns
       call.extraInputs = columns.inputs
     }
-    Kernels.table.linear(&call)
+    if let crew {
+      crew.run(call, panelBytes: inputs * Int(CK_PANEL) * element.byteCount)
+    } else {
+      Kernels.table.linear(&call)
+    }
     // `extra` is read through bare pointers above.
     withExtendedLifetime((self, extra?.columns)) {}
   }
