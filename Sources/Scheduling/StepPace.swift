@@ -6,8 +6,9 @@ public struct StepPace: Sendable {
   static let stretch = 2.5
   /// Of the newest step in the averages.
   static let weight = 0.25
-  /// Before anything is known, and the least that growth by doubling starts from.
-  static let firstTokens = 8
+  /// Before anything is known: a prompt's token costs about what a stream's does, so even a stream alone waits three
+  /// times as long at most. From there the tokens double step by step.
+  static let firstTokens = 2
 
   private let chunkTokens: Int
   /// Seconds of a step that only extends streams.

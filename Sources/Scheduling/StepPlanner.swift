@@ -3,9 +3,13 @@
 ///
 /// Requests join and leave between steps. A running request whose next token is chosen from the one before takes one
 /// token a step, always. Prompts are cut: those that are not computed yet share what a step has room for, fair in tokens
-/// between principals and within one between requests (start-time fair queueing, as `RequestQueue`). A request starts
-/// when a row is free and the pages of all its tokens are; where the running ones outgrow the cache the youngest gives
-/// its pages back and is computed again, so the oldest always ends.
+/// between principals and within one between requests. A request starts when a row is free and the pages of all its
+/// tokens are; where the running ones outgrow the cache the youngest gives its pages back and is computed again, so the
+/// oldest always ends.
+///
+/// Fairness is weighted fair queueing with equal weights: who has the least tokens served goes first, and who arrives
+/// starts at what everyone would have been served had all been served at once. Waiting earns no credit, and no flood of
+/// newcomers holds up those who are there.
 public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
   private struct Entry: Sendable {
     let id: ID
@@ -16,27 +20,30 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
     var tokens: Int
     /// Of them, those whose keys and values are in the cache.
     var computed = 0
-    /// Prompt tokens served, on the principal's clock.
+    /// Shares of prompt tokens served, on the principal's clock.
     var served = 0
 
     var missing: Int { tokens - computed }
   }
 
   private struct Level: Sendable {
-    /// Tokens served.
+    /// Shares served.
     var served: Int
     /// Requests in it.
     var count = 0
-    /// The served count of its request last taken from.
+    /// Where a request of it that arrives starts.
     var clock = 0
   }
+
+  /// Shares of a token, so that one divides among those who are there.
+  private static var shares: Int { 1 << 10 }
 
   public let limits: StepLimits
   /// Both in order of arrival.
   private var running: [Entry] = []
   private var waiting: [Entry] = []
   private var principals: [String: Level] = [:]
-  /// The served count of the principal last taken from: where a new one starts.
+  /// Where a principal that arrives starts.
   private var clock = 0
   private var nextOrder: UInt64 = 0
   private var revision: UInt64 = 0
@@ -57,7 +64,10 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
     precondition(tokens > 0 && limits.pages(for: tokens) <= limits.pages, "a request fits into the cache")
     precondition(!running.contains { $0.id == id } && !waiting.contains { $0.id == id }, "an id is used once")
     revision += 1
-    principals[principal, default: Level(served: clock)].count += 1
+    var level = principals[principal] ?? Level(served: clock)
+    level.served = max(level.served, clock)
+    level.count += 1
+    principals[principal] = level
     waiting.append(Entry(id: id, principal: principal, order: nextOrder, tokens: tokens))
     nextOrder += 1
   }
@@ -144,7 +154,7 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
     }
     // What a principal has been promised counts as served, or one could take every free row at once.
     var owed: [String: Int] = [:]
-    for entry in running { owed[entry.principal, default: 0] += entry.missing }
+    for entry in running { owed[entry.principal, default: 0] += entry.missing * Self.shares }
     func standing(_ entry: Entry) -> (Int, UInt64) {
       ((principals[entry.principal]?.served ?? clock) + (owed[entry.principal] ?? 0), entry.order)
     }
@@ -166,7 +176,7 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
       guard pages + running.count + admitted.count <= available else { break }
       available -= pages
       taken += reuse.freePages
-      owed[entry.principal, default: 0] += entry.missing
+      owed[entry.principal, default: 0] += entry.missing * Self.shares
       admitted.append(entry)
     }
     return (admitted, taken)
@@ -193,18 +203,19 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
       Self.insert(entry, into: &running)
     }
     for piece in plan.pieces {
-      guard let index = running.firstIndex(where: { $0.id == piece.id }) else { continue }
-      let principal = running[index].principal
-      let isPrompt = running[index].missing > 1
-      running[index].computed = piece.tokens.upperBound
-      guard var level = principals[principal] else { continue }
-      clock = max(clock, level.served)
-      level.served += piece.tokens.count
-      if isPrompt {
-        level.clock = max(level.clock, running[index].served)
-        running[index].served += piece.tokens.count
+      guard let index = running.firstIndex(where: { $0.id == piece.id }),
+        var level = principals[running[index].principal]
+      else { continue }
+      let shares = piece.tokens.count * Self.shares
+      if running[index].missing > 1 {
+        let prompts = running.count { $0.principal == running[index].principal && $0.missing > 1 }
+        level.clock += shares / prompts
+        running[index].served += shares
       }
-      principals[principal] = level
+      running[index].computed = piece.tokens.upperBound
+      level.served += shares
+      clock += shares / principals.count
+      principals[running[index].principal] = level
     }
   }
 }

@@ -138,11 +138,11 @@ public final class PackedWeights: @unchecked Sendable {
   /// Y = X·Wᵀ (+ bias) (+ Z·Bᵀ), or Y += the same.   x `[rows, inputs]`, y `[rows, outputs]`,
   /// z `[rows, r]`, B packed `[outputs, ≥ r]` in float32: its first r columns are used. Each value is one chain of
   /// multiply-adds over the inputs (or pairs of them) and then over r in ascending order, so a row's bits do not depend on
-  /// the rows beside it. Quantised weights: a row's inputs are rounded to 8 bits in groups of 32, each group's sum is
+  /// the rows beside it, nor on who of `crew` computed it. Quantised weights: a row's inputs are rounded to 8 bits in groups of 32, each group's sum is
   /// exact and one link of the chain; Z, B and the bias are as ever. Y must not overlap an input.
   public func multiply(
     _ x: MatrixView, bias: UnsafePointer<Float>?, extra: (z: MatrixView, columns: PackedWeights)?,
-    accumulate: Bool, into y: MatrixView
+    accumulate: Bool, crew: Crew? = nil, into y: MatrixView
   ) {
     precondition(
       x.columns == inputs && y.columns == outputs && x.rows == y.rows, "packed product: shapes")
@@ -162,7 +162,13 @@ public final class PackedWeights: @unchecked Sendable {
       call.extra = z.columns
       call.extraInputs = columns.inputs
     }
-    Kernels.table.linear(&call)
+    if let crew {
+      crew.run(
+        call, panelBytes: ck_panel_bytes(inputs, element.kernelFormat),
+        scaleBytes: ck_scale_bytes(inputs, element.kernelFormat))
+    } else {
+      Kernels.table.linear(&call)
+    }
     // `extra` is read through bare pointers above.
     withExtendedLifetime((self, extra?.columns)) {}
   }

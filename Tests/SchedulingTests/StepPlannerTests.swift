@@ -189,7 +189,7 @@ private struct PagePool {
     pool.storedPages = Int.random(in: 0...4, using: &generator)
     /// Tokens known, and tokens at the end.
     var open: [Int: (tokens: Int, end: Int)] = [:]
-    var (next, ended, preempted, steps) = (0, 0, 0, 0)
+    var (next, ended, preempted, cancelled, steps) = (0, 0, 0, 0, 0)
     let most = limits.pages * limits.pageTokens
     while next < 120 || !open.isEmpty {
       if next < 120, open.count < 12, Bool.random(using: &generator) {
@@ -199,7 +199,8 @@ private struct PagePool {
         open[next] = (prompt, end)
         next += 1
       }
-      if Int.random(in: 0..<40, using: &generator) == 0, let victim = open.keys.min() {
+      if cancelled < 30, Int.random(in: 0..<40, using: &generator) == 0, let victim = open.keys.min() {
+        cancelled += 1
         planner.remove(victim)
         (open[victim], pool.held[victim]) = (nil, nil)
       }
@@ -319,7 +320,7 @@ private struct PagePool {
     var pace = StepPace(chunkTokens: 96)
     #expect(pace.promptTokens(streams: 0) == 96)
     #expect(pace.promptTokens(streams: 3) == StepPace.firstTokens)
-    #expect(StepPace(chunkTokens: 2).promptTokens(streams: 1) == 2)
+    #expect(StepPace(chunkTokens: 1).promptTokens(streams: 1) == 1)
     // A machine where prompt tokens cost more than whole steps still goes on.
     pace.record(streams: 1, promptTokens: 0, seconds: 1e-3)
     pace.record(streams: 0, promptTokens: 1, seconds: 1)

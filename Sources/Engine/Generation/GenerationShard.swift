@@ -101,7 +101,8 @@ final class GenerationShard: @unchecked Sendable {
     }
     for arrival in arrivals { core.add(arrival) }
     var ended = (cancelsAll ? core.ids : cancelled).count { core.end($0, .cancelled) }
-    ended += core.step(primary: primary(), arena: arena)
+    // A shard alone has the idle lanes for itself.
+    ended += lanes.withIdleLanes(arena) { core.step(primary: primary(), arena: arena) }
     let (figures, isEmpty) = (core.figures, core.isEmpty)
     let goesOn = inbox.withLock { inbox in
       inbox.figures = figures
