@@ -18,8 +18,13 @@ struct MemoryBenchmark: AsyncParsableCommand {
   @Option(help: "Configuration that make_decoder.py knows.") var shape = DecoderShape.smolLM
   @Option(help: "Folder of the base; made when absent.") var model: String?
   @Flag(help: "Write the result into the tree.") var record = false
+  @Flag(help: .hidden) var fineTune = false
 
   func run() async throws {
+    if fineTune {
+      guard let model else { throw BenchError("--fine-tune takes --model") }
+      return say("\(try FineTuning(model: model).peakBytes())")
+    }
     let result = try measure()
     try ResultFile.write(result, "memory", record: record)
     if let miss = result.misses.first { throw BenchError(miss) }
@@ -31,13 +36,20 @@ struct MemoryBenchmark: AsyncParsableCommand {
     let before = try ResidentMemory.now()
     let serving = try Serving(model: model)
     let after = try ResidentMemory.now()
+    // A peak is a process's, so it has one of its own.
+    let peak = try Places.output(Places.executable, ["memory", "--fine-tune", "--model", model])
+    guard let fineTuningBytes = Int(peak) else { throw BenchError("the peak of fine-tuning is \(peak)") }
     let result = MemoryResult(
       shape: shape, weightBytes: serving.decoder.residentBytes, subspaceBytes: serving.subspace.bytes,
-      cacheBytes: serving.cache.residentBytes, servingBytes: after.resident - before.resident)
+      cacheBytes: serving.cache.residentBytes, servingBytes: after.resident - before.resident,
+      fineTuningBytes: fineTuningBytes)
     withExtendedLifetime(serving) {}
     say(
       "serving: \(result.servingBytes) resident bytes more than without a base; weights \(result.weightBytes), B "
         + "\(result.subspaceBytes), cache \(result.cacheBytes): ratio \(result.servingRatio.text(3))")
+    say(
+      "fine-tuning at batch \(FineTuning.sequences) x \(FineTuning.tokens): \(result.fineTuningBytes) resident bytes at "
+        + "most, the process's own included")
     return result
   }
 
@@ -75,6 +87,7 @@ struct MemoryBenchmark: AsyncParsableCommand {
 
 struct MemoryResult: Codable {
   private static let servingLimit = 1.15
+  private static let fineTuningLimit = 1_500_000_000
 
   var provenance = Provenance()
   let shape: DecoderShape
@@ -85,20 +98,32 @@ struct MemoryResult: Codable {
   let cacheBytes: Int
   /// Resident, beyond the process without a base.
   let servingBytes: Int
+  /// The peak of a process that fine-tunes.
+  let fineTuningBytes: Int
 
-  init(shape: DecoderShape, weightBytes: Int, subspaceBytes: Int, cacheBytes: Int, servingBytes: Int) {
+  init(
+    shape: DecoderShape, weightBytes: Int, subspaceBytes: Int, cacheBytes: Int, servingBytes: Int,
+    fineTuningBytes: Int
+  ) {
     self.shape = shape
     self.weightBytes = weightBytes
     self.subspaceBytes = subspaceBytes
     self.cacheBytes = cacheBytes
     self.servingBytes = servingBytes
+    self.fineTuningBytes = fineTuningBytes
   }
 
   var servingRatio: Double { Double(servingBytes) / Double(weightBytes + subspaceBytes + cacheBytes) }
 
   var misses: [String] {
-    servingRatio <= Self.servingLimit
-      ? []
-      : ["serving takes \(servingRatio.text(3)) times its weights, B and cache, at most \(Self.servingLimit)"]
+    var misses: [String] = []
+    if servingRatio > Self.servingLimit {
+      misses.append(
+        "serving takes \(servingRatio.text(3)) times its weights, B and cache, at most \(Self.servingLimit)")
+    }
+    if fineTuningBytes >= Self.fineTuningLimit {
+      misses.append("fine-tuning peaks at \(fineTuningBytes) bytes, under \(Self.fineTuningLimit)")
+    }
+    return misses
   }
 }
