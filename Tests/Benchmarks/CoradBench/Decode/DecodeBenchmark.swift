@@ -13,6 +13,7 @@ struct DecodeBenchmark: AsyncParsableCommand {
   @Option(help: "Configuration that make_decoder.py knows.") var shape = DecoderShape.smolLM
   @Option(help: "Folder of the base; made when absent.") var model: String?
   @Option(help: "Threads and lanes of each side.") var threads = 2
+  @Option(help: "Shards of the executor; its own choice when absent.") var shards: Int?
   @Option(help: "Alternations.") var rounds = 5
   @Option(help: "Tokens of a prompt.") var promptTokens = 256
   @Option(help: "Tokens decoded by each stream.") var steps = 64
@@ -41,7 +42,7 @@ struct DecodeBenchmark: AsyncParsableCommand {
       for streams in Self.streams {
         let prompts = DecodePrompts.random(
           streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
-        let ours = EngineDecoder(decoder, lanes: lanes, streams: streams)
+        let ours = EngineDecoder(decoder, lanes: lanes, streams: streams, shards: shards)
         // The first round warms up.
         _ = try peer.decode(prompts, steps: min(steps, 8))
         _ = try await ours.decode(prompts, steps: min(steps, 8))

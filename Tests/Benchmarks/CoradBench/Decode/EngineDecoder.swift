@@ -6,11 +6,14 @@ import Models
 struct EngineDecoder: Sendable {
   private let executor: GenerationExecutor
 
-  /// - Parameter streams: that run at once.
-  init(_ decoder: Decoder, lanes: ComputeLanes, streams: Int, tasks: DecoderTasks? = nil) {
+  /// - Parameters:
+  ///   - streams: that run at once.
+  ///   - shards: of the executor; nil for its own choice.
+  init(_ decoder: Decoder, lanes: ComputeLanes, streams: Int, shards: Int?, tasks: DecoderTasks? = nil) {
     var configuration = GenerationExecutor.Configuration()
     configuration.rows = max(streams, lanes.count)
     configuration.prefixBytes = 0
+    configuration.shards = shards
     executor = GenerationExecutor(
       decoder: decoder, tokenizer: nil, lanes: lanes, primary: tasks?.subspace, configuration: configuration)
   }

@@ -17,6 +17,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
   @Option(help: "What the weights are held as, by the name that a packed matrix has.") var element =
     "bfloat16Pairs"
   @Option(help: "Lanes.") var threads = 2
+  @Option(help: "Shards of the executor; its own choice when absent.") var shards: Int?
   @Option(help: "Alternations.") var rounds = 7
   @Option(help: "Alternations of PEFT, on query and value; 0 spares it.") var peerRounds = 2
   @Option(help: "Tokens of a prompt.") var promptTokens = 64
@@ -43,7 +44,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
       Self.streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
     for (name, kinds) in [("query and value", [.query, .value]), ("seven sites", Set(SiteKind.decoder))] {
       let tasks = try DecoderTasks(decoder, kinds: kinds, count: Self.streams)
-      let engine = EngineDecoder(decoder, lanes: lanes, streams: Self.streams, tasks: tasks)
+      let engine = EngineDecoder(decoder, lanes: lanes, streams: Self.streams, shards: shards, tasks: tasks)
       // A step reads the weights and the A of every task in it.
       let (weights, task) = (Double(decoder.residentBytes), Double(tasks.adapterBytes))
       var measured = MixedDecodeCase(adapterBytes: tasks.adapterBytes) {
