@@ -151,14 +151,16 @@ struct EngineFixture: Sendable {
   }
 
   func executor(
-    _ lanes: ComputeLanes, _ change: (inout GenerationExecutor.Configuration) -> Void = { _ in }
+    _ lanes: ComputeLanes, hasPrimary: Bool = true,
+    _ change: (inout GenerationExecutor.Configuration) -> Void = { _ in }
   ) -> GenerationExecutor {
     var configuration = GenerationExecutor.Configuration()
     configuration.cacheBytes = 1 << 27
     configuration.prefixBytes = 0
     change(&configuration)
     return GenerationExecutor(
-      decoder: decoder, tokenizer: tokenizer, lanes: lanes, primary: subspace, configuration: configuration)
+      decoder: decoder, tokenizer: tokenizer, lanes: lanes, primary: hasPrimary ? subspace : nil,
+      configuration: configuration)
   }
 
   /// Bytes of so many pages of 16 tokens.

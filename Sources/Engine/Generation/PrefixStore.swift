@@ -116,7 +116,7 @@ final class PrefixStore {
 
   /// Of equally old pages the one farthest from the text's start, so that a page never goes before those after it.
   private func oldest(where allowed: (Entry) -> Bool) -> Int? {
-    entries.filter { allowed($0.value) }
+    entries.lazy.filter { allowed($0.value) }
       .min { ($0.value.used, -$0.value.depth, $0.key) < ($1.value.used, -$1.value.depth, $1.key) }?.key
   }
 
