@@ -42,8 +42,9 @@ public final class ComputeLanes: Sendable {
       guard head < list.count else { return nil }
       defer {
         head += 1
-        if head == list.count {
-          list.removeAll(keepingCapacity: true)
+        // Now and then: a list that is never empty must not keep what was taken.
+        if head == list.count || head == 64 {
+          list.removeFirst(head)
           head = 0
         }
       }
