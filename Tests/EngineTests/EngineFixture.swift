@@ -24,10 +24,12 @@ struct EngineFixture: Sendable {
   /// Tasks through the subspace, and a last one with a B of its own.
   let adapters: [ResidentAdapter]
 
-  private static let made = Result { try EngineFixture(as: .float32) }
-  private static let narrow = Result { try EngineFixture(as: .bfloat16) }
+  private static let made = PackedElement.allCases.map { element in
+    (element: element, fixture: Result { try EngineFixture(as: element) })
+  }
+
   static func shared(_ element: PackedElement = .float32) throws -> EngineFixture {
-    try (element == .float32 ? made : narrow).get()
+    try #require(made.first { $0.element == element }).fixture.get()
   }
 
   static let goldens = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
