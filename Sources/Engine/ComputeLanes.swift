@@ -15,7 +15,8 @@ public enum LanePriority: Sendable {
 /// Work is small (a batch, or a training shard of at most `TrainingRun.shardTokens` tokens), runs to its end, and
 /// inference goes first: a request waits for at most one shard a lane.
 public final class ComputeLanes: Sendable {
-  private typealias Work = @Sendable (Arena) -> Void
+  /// Gives what follows it, which is done when the lane no longer counts as busy.
+  private typealias Work = @Sendable (Arena) -> (@Sendable () -> Void)?
 
   private struct Queues {
     var inference: [Work] = []
@@ -41,8 +42,9 @@ public final class ComputeLanes: Sendable {
       guard head < list.count else { return nil }
       defer {
         head += 1
-        if head == list.count {
-          list.removeAll(keepingCapacity: true)
+        // Now and then: a list that is never empty must not keep what was taken.
+        if head == list.count || head == 64 {
+          list.removeFirst(head)
           head = 0
         }
       }
@@ -72,7 +74,11 @@ public final class ComputeLanes: Sendable {
     _ priority: LanePriority, _ body: @escaping @Sendable (Arena) -> R
   ) async -> R {
     await withCheckedContinuation { continuation in
-      enqueue(priority, [{ arena in continuation.resume(returning: arena.scope { body(arena) }) }])
+      let work: Work = { arena in
+        let result = arena.scope { body(arena) }
+        return { continuation.resume(returning: result) }
+      }
+      enqueue(priority, [work])
     }
   }
 
@@ -92,14 +98,14 @@ public final class ComputeLanes: Sendable {
   ) {
     guard !items.isEmpty else { return done([]) }
     let gathered = Gathered<R>(count: items.count)
-    enqueue(
-      priority,
-      items.enumerated().map { index, item in
-        { arena in
-          let result = arena.scope { body(item, arena) }
-          if let all = gathered.put(result, at: index) { done(all) }
-        }
-      })
+    let work = items.enumerated().map { index, item -> Work in
+      { arena in
+        let result = arena.scope { body(item, arena) }
+        guard let all = gathered.put(result, at: index) else { return nil }
+        return { done(all) }
+      }
+    }
+    enqueue(priority, work)
   }
 
   /// Runs `body`, on a lane, with those lanes that are idle now as its arena's crew. They leave when the body ends, or
@@ -108,7 +114,10 @@ public final class ComputeLanes: Sendable {
     let idle = queues.withLock { $0.isStopped || $0.hasInference ? 0 : count - $0.busy }
     guard idle > 0 else { return body() }
     let crew = Crew(helpers: idle)
-    let help: Work = { [self] _ in crew.help { queues.withLock { $0.hasInference } } }
+    let help: Work = { [self] _ in
+      crew.help { queues.withLock { $0.hasInference } }
+      return nil
+    }
     queues.withLock { $0.help += Array(repeating: help, count: idle) }
     for _ in 0..<idle { ready.signal() }
     arena.crew = crew
@@ -146,8 +155,9 @@ public final class ComputeLanes: Sendable {
         return (work, queues.isStopped)
       }
       if let work {
-        work(arena)
+        let next = work(arena)
         queues.withLock { $0.busy -= 1 }
+        next?()
       } else if isStopped {
         return
       }

@@ -24,10 +24,12 @@ struct EngineFixture: Sendable {
   /// Tasks through the subspace, and a last one with a B of its own.
   let adapters: [ResidentAdapter]
 
-  private static let made = Result { try EngineFixture(as: .float32) }
-  private static let narrow = Result { try EngineFixture(as: .bfloat16) }
+  private static let made = PackedElement.allCases.map { element in
+    (element: element, fixture: Result { try EngineFixture(as: element) })
+  }
+
   static func shared(_ element: PackedElement = .float32) throws -> EngineFixture {
-    try (element == .float32 ? made : narrow).get()
+    try #require(made.first { $0.element == element }).fixture.get()
   }
 
   static let goldens = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -151,14 +153,16 @@ struct EngineFixture: Sendable {
   }
 
   func executor(
-    _ lanes: ComputeLanes, _ change: (inout GenerationExecutor.Configuration) -> Void = { _ in }
+    _ lanes: ComputeLanes, hasPrimary: Bool = true,
+    _ change: (inout GenerationExecutor.Configuration) -> Void = { _ in }
   ) -> GenerationExecutor {
     var configuration = GenerationExecutor.Configuration()
     configuration.cacheBytes = 1 << 27
     configuration.prefixBytes = 0
     change(&configuration)
     return GenerationExecutor(
-      decoder: decoder, tokenizer: tokenizer, lanes: lanes, primary: subspace, configuration: configuration)
+      decoder: decoder, tokenizer: tokenizer, lanes: lanes, primary: hasPrimary ? subspace : nil,
+      configuration: configuration)
   }
 
   /// Bytes of so many pages of 16 tokens.

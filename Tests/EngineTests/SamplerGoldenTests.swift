@@ -66,7 +66,13 @@ enum Tolerance {
       scores.withUnsafeMutableBufferPointer { sampler.filter($0) }
       let expected = try golden.floats("\(row).\(index)")
       let wrong = scores.indices.filter { scores[$0] != expected[$0] }
-      #expect(wrong.isEmpty, "\(row), case \(index): \(settings): ids \(wrong)")
+      if cases[index].topP != nil, row == "ties" {
+        // Which of equal scores are kept is left to an unstable sort there: as many, and no others, may differ.
+        #expect(scores.sorted() == expected.sorted(), "case \(index)")
+        #expect(Set(wrong.map { max(scores[$0], expected[$0]) }).count <= 1, "case \(index)")
+      } else {
+        #expect(wrong.isEmpty, "\(row), case \(index): \(settings): ids \(wrong)")
+      }
     }
   }
 

@@ -16,6 +16,8 @@ final class GenerationCore {
   private var planner: StepPlanner<UInt64>
   private var pace: StepPace
   private var rows: [UInt64: GenerationRow] = [:]
+  /// Rows that have ended and given everything back, and have not said so.
+  private var ends: [(row: GenerationRow, reason: FinishReason)] = []
   private var counts = GenerationFigures()
 
   /// - Parameters:
@@ -58,29 +60,33 @@ final class GenerationCore {
     planner.add(row.id, principal: row.request.principal, tokens: row.tokens.count)
   }
 
-  /// Ends a request and frees its row and pages; false when it has ended before.
-  func end(_ id: UInt64, _ reason: FinishReason) -> Bool {
-    guard let row = rows.removeValue(forKey: id) else { return false }
+  /// Ends a request and frees its row and pages; nothing when it has ended before.
+  func end(_ id: UInt64, _ reason: FinishReason) {
+    guard let row = rows.removeValue(forKey: id) else { return }
     planner.remove(id)
-    row.finish(reason)
-    return true
+    row.sequence = nil
+    ends.append((row, reason))
+  }
+
+  /// Those that have ended since it was asked last: who is told finds nothing left of the request.
+  func takeEnds() -> [(row: GenerationRow, reason: FinishReason)] {
+    defer { ends = [] }
+    return ends
   }
 
   /// One step of all that run.
   /// - Parameter primary: the subspace whose B rides in the base's products.
-  /// - Returns: requests that ended in it.
-  func step(primary: ResidentSubspace?, arena: Arena) -> Int {
-    guard let plan = nextPlan() else { return 0 }
+  func step(primary: ResidentSubspace?, arena: Arena) {
+    guard let plan = nextPlan() else { return }
     let pieces = start(plan)
-    guard !pieces.isEmpty else { return 0 }
+    guard !pieces.isEmpty else { return }
     let clock = ContinuousClock()
     let began = clock.now
-    let ended = arena.scope { compute(pieces, primary: primary, arena: arena) }
+    arena.scope { compute(pieces, primary: primary, arena: arena) }
     let seconds = (clock.now - began) / .seconds(1)
     pace.record(streams: plan.streams, promptTokens: plan.promptTokens, seconds: seconds)
     counts.steps += 1
     counts.promptTokens += plan.promptTokens
-    return ended
   }
 
   // MARK: - Pages
@@ -180,12 +186,12 @@ final class GenerationCore {
   }
 
   /// One packed forward pass, and the next token of each row that is there.
-  private func compute(_ pieces: [Piece], primary: ResidentSubspace?, arena: Arena) -> Int {
+  private func compute(_ pieces: [Piece], primary: ResidentSubspace?, arena: Arena) {
     let hidden = decoder.forward(
       pieces.map(\.input), patch: patch(pieces, primary: primary), arena: arena)
     for piece in pieces { keepPages(of: piece.row) }
     let chosen = pieces.count { $0.givesToken }
-    guard chosen > 0 else { return 0 }
+    guard chosen > 0 else { return }
     let last = arena.matrix(chosen, hidden.columns)
     var (next, end) = (0, 0)
     for piece in pieces {
@@ -195,14 +201,12 @@ final class GenerationCore {
       next += 1
     }
     let scores = decoder.logits(last, arena: arena)
-    var ended = 0
     for (index, piece) in pieces.lazy.filter(\.givesToken).enumerated() {
       let row = UnsafeMutableBufferPointer(start: scores.row(index), count: scores.columns)
       counts.generatedTokens += 1
       planner.extend(piece.row.id)
-      if let reason = piece.row.advance(row), self.end(piece.row.id, reason) { ended += 1 }
+      if let reason = piece.row.advance(row) { self.end(piece.row.id, reason) }
     }
-    return ended
   }
 
   private func patch(_ pieces: [Piece], primary: ResidentSubspace?) -> BatchPatch? {

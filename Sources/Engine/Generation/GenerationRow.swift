@@ -55,9 +55,8 @@ final class GenerationRow {
     return generated >= maxTokens ? .length : nil
   }
 
-  /// Sends the end and gives keys and values back.
+  /// Sends the end.
   func finish(_ reason: FinishReason) {
-    sequence = nil
     var rest = stops.append(text?.finish() ?? "")
     rest += stops.finish()
     // The text's last characters may complete a stop string.

@@ -100,19 +100,20 @@ final class GenerationShard: @unchecked Sendable {
       return (inbox.arrivals, inbox.cancelled, inbox.cancelsAll)
     }
     for arrival in arrivals { core.add(arrival) }
-    var ended = (cancelsAll ? core.ids : cancelled).count { core.end($0, .cancelled) }
+    for id in cancelsAll ? core.ids : cancelled { core.end(id, .cancelled) }
     // A shard alone has the idle lanes for itself.
-    ended += lanes.withIdleLanes(arena) { core.step(primary: primary(), arena: arena) }
-    let (figures, isEmpty) = (core.figures, core.isEmpty)
+    lanes.withIdleLanes(arena) { core.step(primary: primary(), arena: arena) }
+    let (figures, isEmpty, ends) = (core.figures, core.isEmpty, core.takeEnds())
     let goesOn = inbox.withLock { inbox in
       inbox.figures = figures
-      inbox.open -= ended
+      inbox.open -= ends.count
       inbox.isActive =
         !isEmpty || !inbox.arrivals.isEmpty || !inbox.cancelled.isEmpty || inbox.cancelsAll
       return inbox.isActive
     }
-    // Told last: who waits for the end finds figures without the request.
-    if ended > 0 { self.ended(ended) }
+    // Told last: who waits for the end finds figures without the request. The core may be another step's by now.
+    if !ends.isEmpty { ended(ends.count) }
+    for end in ends { end.row.finish(end.reason) }
     return goesOn
   }
 }

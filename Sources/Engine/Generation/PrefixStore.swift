@@ -116,8 +116,13 @@ final class PrefixStore {
 
   /// Of equally old pages the one farthest from the text's start, so that a page never goes before those after it.
   private func oldest(where allowed: (Entry) -> Bool) -> Int? {
-    entries.filter { allowed($0.value) }
-      .min { ($0.value.used, -$0.value.depth, $0.key) < ($1.value.used, -$1.value.depth, $1.key) }?.key
+    var oldest: (number: Int, entry: Entry)?
+    for (number, entry) in entries where allowed(entry) {
+      let order = (entry.used, -entry.depth, number)
+      if let held = oldest, (held.entry.used, -held.entry.depth, held.number) < order { continue }
+      oldest = (number, entry)
+    }
+    return oldest?.number
   }
 
   private func remove(_ number: Int) {

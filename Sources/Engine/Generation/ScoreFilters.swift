@@ -43,7 +43,7 @@ enum ScoreFilters {
   }
 
   /// Leaves the best tokens before which less than p of the probability lies (Holtzman and others, arXiv 1904.09751):
-  /// at least one. Of equal scores the greater id counts as better, as an ascending sort has it.
+  /// at least one. Of equal scores the greater id counts as better; transformers leaves that to an unstable sort.
   static func topP(_ scores: Scores, _ p: Float) {
     guard p < 1, let top = scores.max(), top.isFinite else { return }
     let whole = scores.reduce(into: 0.0) { $0 += weight($1, top) }
