@@ -125,7 +125,7 @@ let package = Package(
     tests(
       "APITests",
       [
-        "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
+        "API", "Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests",
         .product(name: "Logging", package: "swift-log"),
       ]),
     // The binary is run, hence built first.
@@ -135,7 +135,8 @@ let package = Package(
     tests(
       "ServingTests",
       [
-        "Serving", "Engine", "Training", "Adapters", "Store", .product(name: "Logging", package: "swift-log"),
+        "Serving", "Engine", "Training", "Adapters", "Models", "Store",
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     // The binary beside the test bundle, over real sockets.

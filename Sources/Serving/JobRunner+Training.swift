@@ -136,11 +136,11 @@ extension JobRunner {
       do throws(TrainingError) {
         if let saved {
           return try TrainingRun(
-            resuming: saved, encoder: node.encoder, subspace: prepared.subspace, resident: prepared.resident,
+            resuming: saved, base: node.model, subspace: prepared.subspace, resident: prepared.resident,
             set: prepared.set, settings: prepared.request.settings, from: prepared.from)
         }
         return try TrainingRun(
-          encoder: node.encoder, subspace: prepared.subspace, resident: prepared.resident, set: prepared.set,
+          base: node.model, subspace: prepared.subspace, resident: prepared.resident, set: prepared.set,
           settings: prepared.request.settings, from: prepared.from)
       } catch {
         throw ServingError(error)
@@ -236,7 +236,7 @@ extension JobRunner {
         normalize: true)
     }
     var predictions: [Prediction] = []
-    let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)
+    let executor = BatchExecutor(base: node.model, lanes: node.lanes)
     for start in stride(from: 0, to: rows.count, by: 32) {
       predictions += await executor.run(
         Array(rows[start..<min(start + 32, rows.count)]), primary: node.subspaces.primary)

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Models
 internal import Tokenizers
 
@@ -20,20 +19,9 @@ public struct ModelInspection: Sendable {
   ///
   /// - Throws: `.validation` naming the fault.
   public init(directory: String) throws(ServingError) {
-    let checkpoint: Checkpoint
-    do throws(ModelError) {
-      checkpoint = try Checkpoint(directory: directory)
-    } catch {
-      throw .validation([FieldError("model", "\(error)")])
-    }
-    guard let bytes = FileManager.default.contents(atPath: directory + "/tokenizer.json") else {
-      throw .validation([FieldError("model", "has no tokenizer.json")])
-    }
-    do throws(TokenizerError) {
-      vocabulary = try Tokenizer(json: [UInt8](bytes)).vocabularySize
-    } catch {
-      throw .validation([FieldError("model", "\(error)")])
-    }
+    let folder = try ModelFolder(directory: directory)
+    let checkpoint = folder.checkpoint
+    vocabulary = folder.tokenizer.vocabularySize
     let shape = checkpoint.configuration
     digest = "\(checkpoint.digest)"
     architecture = shape.modelType

@@ -1,5 +1,6 @@
 import Adapters
 import HTTPWire
+import Models
 import Serving
 import Synchronization
 import Testing
@@ -183,7 +184,9 @@ import Training
       #expect(answer["location"] == "/jobs/job_1")
       let request = try #require(node.seen.withLock { $0.training })
       #expect(request.settings.kind.rawValue == kind)
-      #expect(request.settings == TrainingSettings.defaults(kind: request.settings.kind, method: "cora"))
+      #expect(
+        request.settings
+          == TrainingSettings.defaults(kind: request.settings.kind, method: "cora", on: .encoder))
       #expect(request.activate == .always)
     }
   }

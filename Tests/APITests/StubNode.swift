@@ -1,4 +1,5 @@
 import Adapters
+import Models
 import Synchronization
 import Training
 
@@ -36,8 +37,9 @@ final class StubNode: ServingNode {
   }
 
   let base = BaseSummary(
-    digest: "sha256:00", architecture: "bert", parameters: 1, elementType: "float32", width: 4, layers: 1,
-    heads: 1, contextTokens: 8, residentBytes: 1, sites: [("encoder.layer.0.attention.self.query", 4, 4)])
+    digest: "sha256:00", architecture: "bert", family: .encoder, parameters: 1, elementType: "float32",
+    weights: .f32, width: 4, layers: 1, heads: 1, contextTokens: 512, residentBytes: 1,
+    sites: [("encoder.layer.0.attention.self.query", 4, 4)])
 
   func readiness() async -> Readiness { ready }
   func metrics() async -> ServingMetrics { ServingMetrics() }

@@ -69,7 +69,7 @@ struct GradientTests {
       let row = rows[Int(text) ?? 0]
       return (row.ids, row.types, false)
     }
-    var settings = TrainingSettings.defaults(kind: .classification, method: from.method)
+    var settings = TrainingSettings.defaults(kind: .classification, method: from.method, on: .encoder)
     settings.rank = rank
     settings.alpha = alpha
     settings.batchSize = rows.count
@@ -77,7 +77,7 @@ struct GradientTests {
     settings.pooling = from.head.pooling
     settings.headDense = from.head.dense == nil ? .none : .pooler
     let run = try TrainingRun(
-      encoder: encoder, subspace: subspace, set: set, settings: settings, from: from)
+      base: .encoder(encoder), subspace: subspace, set: set, settings: settings, from: from)
     guard case .step(let shards) = run.nextWork() else { return (0, [:]) }
     let arena = Arena()
     let results = shards.map { TrainingRun.compute($0, arena: arena) }
