@@ -14,12 +14,17 @@ public struct ModelInspection: Sendable {
   public let contextTokens: Int
   public let vocabulary: Int
   public let sites: [(name: String, inputs: Int, outputs: Int)]
+  private let modelSites: [Site]
+  private let family: ModelFamily
 
   /// Reads the whole folder, so that what the daemon would refuse is refused here.
   ///
   /// - Throws: `.validation` naming the fault.
   public init(directory: String) throws(ServingError) {
-    let folder = try ModelFolder(directory: directory)
+    self.init(try ModelFolder(directory: directory))
+  }
+
+  init(_ folder: ModelFolder) {
     let checkpoint = folder.checkpoint
     vocabulary = folder.tokenizer.vocabularySize
     let shape = checkpoint.configuration
@@ -31,6 +36,11 @@ public struct ModelInspection: Sendable {
     layers = shape.layers
     heads = shape.heads
     contextTokens = checkpoint.textLimit
-    sites = checkpoint.sites.map { ($0.name, $0.inputs, $0.outputs) }
+    modelSites = checkpoint.sites
+    family = shape.family
+    sites = modelSites.map { ($0.name, $0.inputs, $0.outputs) }
   }
+
+  /// Bytes of one more task at a rank: on query and value, on the whole attention, on all sites.
+  public func taskBytes(rank: Int) -> [TaskBytes] { TaskBytes.all(modelSites, family, rank: rank) }
 }

@@ -46,13 +46,7 @@ public final class Node: ServingNode {
     _ configuration: ServingConfiguration, log: Logger, isStopping: @Sendable () -> Bool = { false },
     replacing: @Sendable (InferenceStages) -> InferenceStages
   ) async throws(ServingError) -> Node {
-    guard let format = WeightFormat(rawValue: configuration.weights) else {
-      throw .validation([
-        FieldError(
-          "weights", "is \(configuration.weights)",
-          allowed: ServingConfiguration.weightFormats.joined(separator: ", "))
-      ])
-    }
+    let format = try WeightFormat(named: configuration.weights)
     var watch = Stopwatch()
     log.info(
       "opening",

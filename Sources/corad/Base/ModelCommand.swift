@@ -4,12 +4,17 @@ internal import Serving
 
 struct ModelCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "model", abstract: "Model folders.", subcommands: [Inspect.self, Fetch.self])
+    commandName: "model", abstract: "Model folders.", subcommands: [Inspect.self, Verify.self, Fetch.self])
 
   struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "What a model folder holds.")
     @Argument(help: "The model folder.") var directory: String
+    @Option(help: "Rank of the tasks whose bytes are shown.") var rank = 8
     @Flag(help: "Print an object.") var json = false
+
+    func validate() throws {
+      guard (1...1_024).contains(rank) else { throw ValidationError("--rank is 1 through 1024.") }
+    }
 
     func run() throws {
       let model: ModelInspection
@@ -32,13 +37,86 @@ struct ModelCommand: AsyncParsableCommand {
           model.sites.map {
             .object(["name": .string($0.name), "inputs": .int($0.inputs), "outputs": .int($0.outputs)])
           })
+        object["rank"] = .int(rank)
+        object["task_bytes"] = .array(
+          model.taskBytes(rank: rank).map {
+            .object([
+              "sites": .array($0.sites.map(JSON.string)), "shared": .int($0.shared), "lora": .int($0.lora),
+            ])
+          })
         return Terminal.print(String(decoding: try JSON.object(object).encoded(), as: UTF8.self))
       }
       Terminal.print(Terminal.record(members) + "\n")
       Terminal.print(
         Terminal.table(
           ["SITE", "INPUTS", "OUTPUTS"], model.sites.map { [$0.name, "\($0.inputs)", "\($0.outputs)"] }))
+      Terminal.print("\nA task at rank \(rank), its head not counted:\n")
+      Terminal.print(
+        Terminal.table(
+          ["SHARED B", "LORA", "SHARE", "SITES"],
+          model.taskBytes(rank: rank).map {
+            [
+              Terminal.bytes($0.shared), Terminal.bytes($0.lora),
+              String(format: "%.2f", Double($0.shared) / Double($0.lora)), $0.sites.joined(separator: ","),
+            ]
+          }))
     }
+  }
+
+  struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Reads every weight of a model folder and runs a short forward pass.")
+    @Argument(help: "The model folder.") var directory: String
+    @Option(help: "What the weights are held as, as in serve.") var weights = "f32"
+    @Flag(help: "Print an object.") var json = false
+
+    func validate() throws {
+      let formats = ServingConfiguration.weightFormats
+      guard formats.contains(weights) else {
+        throw ValidationError("--weights is \(formats.joined(separator: " or ")).")
+      }
+    }
+
+    func run() throws {
+      let found: ModelVerification
+      do throws(ServingError) {
+        found = try ModelVerification(directory: directory, weights: weights)
+      } catch {
+        Terminal.complain("corad: " + Doctor.sentence(error))
+        throw Exit.failed
+      }
+      let members: [(String, JSON?)] = [
+        ("digest", .string(found.model.digest)), ("architecture", .string(found.model.architecture)),
+        ("parameters", .int(found.model.parameters)), ("weights", .string(found.weights)),
+        ("resident_bytes", .int(found.residentBytes)), ("hidden", Self.shape(found.hidden.shape)),
+        ("hidden_norm", .number(found.hidden.norm)), ("scores", found.scores.map { Self.shape($0.shape) }),
+        ("scores_norm", found.scores.map { .number($0.norm) }),
+        ("output_digest", .string(found.outputDigest)),
+      ]
+      if json {
+        var object = Dictionary(uniqueKeysWithValues: members.map { ($0, $1 ?? .null) })
+        object["sites"] = .array(
+          found.sites.map {
+            .object([
+              "name": .string($0.name), "inputs": .int($0.inputs), "outputs": .int($0.outputs),
+              "least_norm": .number($0.norms.lowerBound), "greatest_norm": .number($0.norms.upperBound),
+            ])
+          })
+        return Terminal.print(String(decoding: try JSON.object(object).encoded(), as: UTF8.self))
+      }
+      Terminal.print(Terminal.record(members) + "\n")
+      Terminal.print(
+        Terminal.table(
+          ["SITE", "INPUTS", "OUTPUTS", "NORM OVER THE LAYERS"],
+          found.sites.map {
+            [
+              $0.name, "\($0.inputs)", "\($0.outputs)",
+              String(format: "%.4g to %.4g", $0.norms.lowerBound, $0.norms.upperBound),
+            ]
+          }))
+    }
+
+    private static func shape(_ shape: [Int]) -> JSON { .array(shape.map(JSON.int)) }
   }
 
   struct Fetch: AsyncParsableCommand {
