@@ -109,17 +109,19 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Benchmarks/CoradBench", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["Models", "Safetensors"], path: "Tests/Support", swiftSettings: hot),
     tests("DigestsTests", ["Digests"]),
     tests("HTTPWireTests", ["HTTPWire"]),
     tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),
     tests("HTTPClientTests", ["HTTPClient", "HTTPServer", "HTTPWire"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
-    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
-    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
+    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests", "TestSupport"]),
+    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests", "TestSupport"]),
     tests(
       "TrainingTests",
-      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers", "TestSupport"]),
     tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
     tests(
@@ -135,7 +137,7 @@ let package = Package(
     tests(
       "ServingTests",
       [
-        "Serving", "Engine", "Training", "Adapters", "Models", "Store",
+        "Serving", "Engine", "Training", "Adapters", "Models", "Store", "TestSupport",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
@@ -143,7 +145,7 @@ let package = Package(
     tests(
       "EndToEndTests",
       [
-        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests",
+        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests", "TestSupport",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
   ]

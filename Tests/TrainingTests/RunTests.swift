@@ -30,7 +30,7 @@ struct RunTests {
     return (ids, ids.map { _ in 0 }, false)
   }
 
-  private static func examples(_ kind: TaskKind, count: Int = 36) -> [TrainingExample] {
+  static func examples(_ kind: TaskKind, count: Int = 36) -> [TrainingExample] {
     var random = RandomSource(seed: 77)
     return (0..<count).map { index in
       let group = index % 3
@@ -50,13 +50,15 @@ struct RunTests {
     }
   }
 
-  private static func set(_ kind: TaskKind, validation: Float = 0.25) throws -> TrainingSet {
+  static func set(_ kind: TaskKind, validation: Float = 0.25) throws -> TrainingSet {
     try TrainingSet(
       examples: examples(kind), kind: kind, validation: validation, seed: 3, labels: nil, encode: encode)
   }
 
-  private static func settings(_ kind: TaskKind, _ method: String) -> TrainingSettings {
-    var settings = TrainingSettings.defaults(kind: kind, method: method, on: .encoder)
+  static func settings(
+    _ kind: TaskKind, _ method: String, on family: ModelFamily = .encoder
+  ) -> TrainingSettings {
+    var settings = TrainingSettings.defaults(kind: kind, method: method, on: family)
     settings.rank = 4
     settings.alpha = 8
     settings.batchSize = 8
@@ -66,13 +68,13 @@ struct RunTests {
       settings.learningRate *= 2
       settings.headLearningRate *= 4
     }
-    settings.dropout = kind == .embedding ? 0.1 : 0
+    settings.dropout = kind == .embedding && family == .encoder ? 0.1 : 0
     return settings
   }
 
   /// Drives a run until `stop` pieces of work are done or it is finished; returns the reports.
   @discardableResult
-  private static func drive(_ run: TrainingRun, pieces: Int = .max) throws -> [TrainingReport] {
+  static func drive(_ run: TrainingRun, pieces: Int = .max) throws -> [TrainingReport] {
     let arena = Arena()
     var reports: [TrainingReport] = []
     while reports.count < pieces {
