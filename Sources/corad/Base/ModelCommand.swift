@@ -157,8 +157,35 @@ struct FetchFault: Error {
 
 /// The files of a model folder.
 enum ModelFiles {
-  static let needed = ["config.json", "model.safetensors", "tokenizer.json"]
-  static let optional = ["sentence_bert_config.json"]
+  static let needed = ["config.json", "tokenizer.json"]
+  static let weights = "model.safetensors"
+  /// Names the shards of weights that are in several files.
+  static let index = "model.safetensors.index.json"
+
+  /// What a model need not have; of a decoder, as config.json says, also what conversations and texts are made with.
+  static func optional(in folder: String) -> [String] {
+    let config = FileManager.default.contents(atPath: folder + "/config.json").map { [UInt8]($0) }
+    let isEncoder = config.flatMap { try? JSON(bytes: $0) }?["model_type"]?.string == "bert"
+    return ["sentence_bert_config.json"]
+      + (isEncoder ? [] : ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"])
+  }
+
+  static func isThere(_ name: String, in folder: String) -> Bool {
+    FileManager.default.fileExists(atPath: folder + "/" + name)
+  }
+
+  /// The files that a folder's index names, in the order of their names: of the folder itself, since the index comes
+  /// from outside.
+  static func shards(in folder: String) throws -> [String] {
+    guard let bytes = FileManager.default.contents(atPath: folder + "/" + index),
+      case .object(let places)? = (try? JSON(bytes: [UInt8](bytes)))?["weight_map"]
+    else { throw FetchFault(detail: "\(index) has no weight_map") }
+    let names = Set(places.values.map { $0.string ?? "" }).sorted()
+    guard names.allSatisfy({ $0.hasSuffix(".safetensors") && !$0.contains("/") }) else {
+      throw FetchFault(detail: "\(index) names a file that is not of the folder")
+    }
+    return names
+  }
 
   /// Puts a whole file in its place.
   static func place(_ temporary: String, _ path: String) throws {
@@ -186,17 +213,24 @@ enum LocalModel {
     process.waitUntilExit()
     guard process.terminationStatus == 0 else { throw FetchFault(detail: "unzip does not read \(source)") }
     let paths = FileManager.default.enumerator(atPath: unpacked)?.compactMap { $0 as? String } ?? []
-    guard let weights = paths.sorted().first(where: { $0.hasSuffix("/model.safetensors") }) else {
-      throw FetchFault(detail: "\(source) holds no model.safetensors")
-    }
-    try copyFiles(from: unpacked + "/" + weights.dropLast("/model.safetensors".count), to: folder)
+    let ends = ["/" + ModelFiles.weights, "/" + ModelFiles.index]
+    guard let found = paths.sorted().first(where: { path in ends.contains(where: path.hasSuffix) }),
+      let slash = found.lastIndex(of: "/")
+    else { throw FetchFault(detail: "\(source) holds no \(ModelFiles.weights)") }
+    try copyFiles(from: unpacked + "/" + found[..<slash], to: folder)
   }
 
   private static func copyFiles(from source: String, to folder: String) throws {
-    for name in ModelFiles.needed + ModelFiles.optional {
+    var names = ModelFiles.needed
+    if ModelFiles.isThere(ModelFiles.index, in: source), !ModelFiles.isThere(ModelFiles.weights, in: source) {
+      names += [ModelFiles.index] + (try ModelFiles.shards(in: source))
+    } else {
+      names.append(ModelFiles.weights)
+    }
+    names += ModelFiles.optional(in: source).filter { ModelFiles.isThere($0, in: source) }
+    for name in names {
       let file = source + "/" + name
       guard FileManager.default.fileExists(atPath: file) else {
-        if ModelFiles.optional.contains(name) { continue }
         throw FetchFault(detail: "\(source) has no \(name)")
       }
       let temporary = folder + "/" + name + ".part"
