@@ -132,12 +132,10 @@ import Testing
     #expect(abs(first.hiddenNorm / 48.0.squareRoot() - 1) < 0.1)
     let again = try Self.probe(made.directory)
     #expect(again.outputDigest == first.outputDigest && again.scoreNorm == first.scoreNorm)
-    let other = try Self.probe(
-      MadeDecoder(shape) { tensors in
-        tensors[0].values[0] += 0.5
-      }.directory)
-    #expect(other.outputDigest != first.outputDigest)
-    let encoder = try Self.probe(BaseModelTests.folder(.encoder).directory)
+    let other = try MadeDecoder(shape) { $0[0].values[0] += 0.5 }
+    #expect(try Self.probe(other.directory).outputDigest != first.outputDigest)
+    let folder = try BaseModelTests.folder(.encoder)
+    let encoder = try Self.probe(folder.directory)
     #expect(encoder.hiddenShape == [7, 16] && encoder.scoreShape == nil && encoder.scoreNorm == nil)
   }
 

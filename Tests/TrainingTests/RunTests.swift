@@ -169,7 +169,7 @@ struct RunTests {
     settings.epochs = 12
     settings.learningRate = 2e-2
     settings.temperature = 0.1
-    settings.sites = SiteKind.allCases
+    settings.sites = SiteKind.encoder
     let run = try TrainingRun(
       base: .encoder(world.encoder), subspace: world.subspace, set: set, settings: settings)
     try Self.drive(run)

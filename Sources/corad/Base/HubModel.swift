@@ -9,7 +9,7 @@ struct HubModel {
 
   /// Fetches what is missing; a part of a file is gone on with. Files get their names when they are whole.
   func fetch(to folder: String) async throws {
-    for file in ModelFiles.needed { try await fetch(file, into: folder) }
+    try await fetch(ModelFiles.config, into: folder)
     var isWhole = false
     if !ModelFiles.isThere(ModelFiles.index, in: folder) {
       isWhole = try await fetch(ModelFiles.weights, into: folder, mayLack: true)
@@ -20,6 +20,7 @@ struct HubModel {
       }
       for file in try ModelFiles.shards(in: folder) { try await fetch(file, into: folder) }
     }
+    try await fetch(ModelFiles.tokenizer, into: folder)
     for file in ModelFiles.optional(in: folder) { try await fetch(file, into: folder, mayLack: true) }
   }
 

@@ -157,14 +157,15 @@ struct FetchFault: Error {
 
 /// The files of a model folder.
 enum ModelFiles {
-  static let needed = ["config.json", "tokenizer.json"]
+  static let config = "config.json"
+  static let tokenizer = "tokenizer.json"
   static let weights = "model.safetensors"
   /// Names the shards of weights that are in several files.
   static let index = "model.safetensors.index.json"
 
   /// What a model need not have; of a decoder, as config.json says, also what conversations and texts are made with.
   static func optional(in folder: String) -> [String] {
-    let config = FileManager.default.contents(atPath: folder + "/config.json").map { [UInt8]($0) }
+    let config = FileManager.default.contents(atPath: folder + "/" + config).map { [UInt8]($0) }
     let isEncoder = config.flatMap { try? JSON(bytes: $0) }?["model_type"]?.string == "bert"
     return ["sentence_bert_config.json"]
       + (isEncoder ? [] : ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"])
@@ -221,12 +222,13 @@ enum LocalModel {
   }
 
   private static func copyFiles(from source: String, to folder: String) throws {
-    var names = ModelFiles.needed
+    var names = [ModelFiles.config]
     if ModelFiles.isThere(ModelFiles.index, in: source), !ModelFiles.isThere(ModelFiles.weights, in: source) {
       names += [ModelFiles.index] + (try ModelFiles.shards(in: source))
     } else {
       names.append(ModelFiles.weights)
     }
+    names.append(ModelFiles.tokenizer)
     names += ModelFiles.optional(in: source).filter { ModelFiles.isThere($0, in: source) }
     for name in names {
       let file = source + "/" + name
