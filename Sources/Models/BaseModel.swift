@@ -113,6 +113,33 @@ public enum BaseModel: Sendable {
     }
   }
 
+  /// About what a tape keeps from the forward to the end of the backward pass, in bytes, every layer adapted.
+  ///
+  /// - Parameters:
+  ///   - tokens: of the batch.
+  ///   - longest: tokens of its longest sequence: attention's probabilities grow with their square.
+  public func tapeBytes(tokens: Int, longest: Int, recomputes: Bool) -> Int {
+    let squares = (tokens + longest - 1) / max(longest, 1) * longest * longest
+    let (width, layer): (Int, Int) =
+      switch configuration {
+      case .encoder(let shape):
+        (
+          shape.hiddenSize,
+          tokens * (10 * shape.hiddenSize + 2 * shape.intermediateSize) + shape.heads * squares
+        )
+      case .decoder(let shape):
+        (
+          shape.hiddenSize,
+          tokens
+            * (5 * shape.hiddenSize + 3 * (shape.queryWidth + shape.keyValueWidth) + 3
+              * shape.intermediateSize)
+            + shape.heads * squares
+        )
+      }
+    let layers = configuration.layers
+    return 4 * (recomputes ? layers * tokens * width + layer : layers * layer)
+  }
+
   /// Accumulates the gradients of the adapted sites inside the patch, from the top down to the lowest of them.
   ///
   /// - Parameters:

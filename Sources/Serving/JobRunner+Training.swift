@@ -1,6 +1,7 @@
 internal import Adapters
 internal import Digests
 internal import Engine
+internal import Foundation
 internal import Logging
 internal import Models
 internal import Store
@@ -133,15 +134,18 @@ extension JobRunner {
       let saved = try await stored { () throws(StoreError) in
         try await node.store.latestCheckpoint(of: job.id)
       }
+      // Each lane has a shard at work.
+      let limitBytes = Int(clamping: ProcessInfo.processInfo.physicalMemory) / node.lanes.count
       do throws(TrainingError) {
         if let saved {
           return try TrainingRun(
             resuming: saved, base: node.model, subspace: prepared.subspace, resident: prepared.resident,
-            set: prepared.set, settings: prepared.request.settings, from: prepared.from)
+            set: prepared.set, settings: prepared.request.settings, from: prepared.from,
+            limitTapeBytes: limitBytes)
         }
         return try TrainingRun(
           base: node.model, subspace: prepared.subspace, resident: prepared.resident, set: prepared.set,
-          settings: prepared.request.settings, from: prepared.from)
+          settings: prepared.request.settings, from: prepared.from, limitTapeBytes: limitBytes)
       } catch {
         throw ServingError(error)
       }

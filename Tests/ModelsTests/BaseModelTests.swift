@@ -85,6 +85,43 @@ import Testing
     }
   }
 
+  /// The estimate against what is in use, at a shape whose attention counts and at one whose widths count.
+  @Test(arguments: ModelFamily.allCases, [16, 300])
+  func `a tape takes about what is said`(_ family: ModelFamily, _ longest: Int) throws {
+    let config =
+      switch family {
+      case .encoder:
+        """
+        {"model_type":"bert","hidden_size":64,"num_hidden_layers":4,"num_attention_heads":4,
+        "intermediate_size":160,"max_position_embeddings":320,"vocab_size":40,"type_vocab_size":2}
+        """
+      case .decoder:
+        """
+        {"model_type":"qwen3","head_dim":32,"hidden_size":64,"num_hidden_layers":4,"num_attention_heads":4,
+        "num_key_value_heads":2,"intermediate_size":160,"max_position_embeddings":320,"vocab_size":40,
+        "rms_norm_eps":1e-5,"tie_word_embeddings":true}
+        """
+      }
+    let folder = try RandomCheckpoint(label: "tape", configJSON: config)
+    let base = try BaseModel(Checkpoint(directory: folder.directory))
+    let starts = Array(stride(from: 0, through: 600, by: longest)) + (600 % longest == 0 ? [] : [600])
+    let batch = PackedBatch(ids: (0..<600).map { Int32($0 % 40) }, starts: starts)
+    let patch = FactorPatch(base.sites, adapted: Set(base.sites.indices), rank: 1)
+    for recomputes in [false, true] {
+      let arena = Arena()
+      arena.scope {
+        let tape = base.forwardForTraining(
+          batch, patch: patch, dropout: nil, recomputes: recomputes, arena: arena)
+        base.backward(tape, dHidden: tape.hidden, patch: patch, arena: arena)
+      }
+      let share =
+        Double(base.tapeBytes(tokens: 600, longest: longest, recomputes: recomputes))
+        / Double(arena.peakBytes)
+      print("\(family), texts of \(longest), recomputes \(recomputes): \(share) of the peak")
+      #expect((0.5...1.5).contains(share))
+    }
+  }
+
   @Test func `sites have the names that users of a family know`() {
     let decoder = ModelFamily.decoder
     #expect(

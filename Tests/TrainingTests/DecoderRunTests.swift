@@ -112,6 +112,28 @@ struct DecoderRunTests {
     }
   }
 
+  @Test func aTextWhosePassDoesNotFitIsRefusedBeforeItIsComputed() throws {
+    let world = try World()
+    let set = try RunTests.set(.classification)
+    var settings = RunTests.settings(.classification, "cora", on: .decoder)
+    func start(_ limitBytes: Int) throws {
+      _ = try TrainingRun(
+        base: world.base, subspace: world.subspace, set: set, settings: settings, limitTapeBytes: limitBytes)
+    }
+    let longest = set.rows.map(\.tokens).max() ?? 0
+    let needed = world.base.tapeBytes(
+      tokens: TrainingRun.shardTokens, longest: longest, recomputes: false)
+    try start(needed)
+    #expect {
+      try start(needed - 1)
+    } throws: { error in
+      guard case .setting("max_length", _) = error as? TrainingError else { return false }
+      return true
+    }
+    settings.recompute = true
+    try start(needed - 1)
+  }
+
   /// The rate of B is A's unless it is given.
   @Test(arguments: ["cora-init", "lora"])
   func theBasisFollowsTheLearningRate(_ method: String) throws {

@@ -34,10 +34,11 @@ extension TrainingRun {
   /// A run that goes on where the checkpoint was taken. Data, settings, base and subspace must be the same.
   public convenience init(
     resuming checkpoint: [UInt8], base: BaseModel, subspace: Subspace?, resident: ResidentSubspace? = nil,
-    set: TrainingSet, settings: TrainingSettings, from: AdapterVersion? = nil
+    set: TrainingSet, settings: TrainingSettings, from: AdapterVersion? = nil, limitTapeBytes: Int = .max
   ) throws(TrainingError) {
     try self.init(
-      base: base, subspace: subspace, resident: resident, set: set, settings: settings, from: from)
+      base: base, subspace: subspace, resident: resident, set: set, settings: settings, from: from,
+      limitTapeBytes: limitTapeBytes)
     var reader = CheckpointReader(checkpoint)
     guard try reader.word() == Self.magic else { throw .checkpoint("not a checkpoint") }
     guard try reader.word() == set.fingerprint else { throw .checkpoint("it was made with other data") }

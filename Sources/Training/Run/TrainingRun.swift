@@ -59,11 +59,13 @@ public final class TrainingRun {
   ///   - subspace: what the method adapts through; nil for a method that needs none.
   ///   - resident: the same subspace where it is resident already, so that B is not packed again.
   ///   - from: a version to start from: same kind, method, rank, sites, subspace and labels.
+  ///   - limitTapeBytes: what a shard may keep between its forward and its backward pass.
   public init(
     base: BaseModel, subspace: Subspace?, resident: ResidentSubspace? = nil, set: TrainingSet,
-    settings: TrainingSettings, from: AdapterVersion? = nil
+    settings: TrainingSettings, from: AdapterVersion? = nil, limitTapeBytes: Int = .max
   ) throws(TrainingError) {
     try settings.validate(on: base.family)
+    try Self.check(base, set, settings, limitTapeBytes)
     guard let method = TrainingMethods.named(settings.method) else { throw .unknownMethod(settings.method) }
     guard set.kind == settings.kind else { throw .setting(name: "kind", reason: "is not the data's") }
     let start = Start(base: base, subspace: subspace, set: set, settings: settings, method: method)
@@ -100,6 +102,23 @@ public final class TrainingRun {
     optimiser = Optimiser(values: layout.initial)
     stepsPerEpoch = (set.train.count + settings.batchSize - 1) / settings.batchSize
     totalSteps = stepsPerEpoch * settings.epochs
+  }
+
+  /// Refuses texts whose passes do not fit: memory that is not there would end the process.
+  private static func check(
+    _ base: BaseModel, _ set: TrainingSet, _ settings: TrainingSettings, _ limitBytes: Int
+  ) throws(TrainingError) {
+    guard !settings.sites.isEmpty else { return }
+    let tokens = max(shardTokens, set.rows.map(\.tokens).max() ?? 0)
+    let longest = set.rows.flatMap(\.texts).map(\.count).max() ?? 0
+    let bytes = base.tapeBytes(tokens: tokens, longest: longest, recomputes: settings.recompute)
+    guard bytes <= limitBytes else {
+      throw .setting(
+        name: "max_length",
+        reason: "lets a text of \(longest) tokens through, which needs about \(bytes >> 20) MiB of"
+          + " \(limitBytes >> 20); recompute needs"
+          + " \(base.tapeBytes(tokens: tokens, longest: longest, recomputes: true) >> 20)")
+    }
   }
 
   /// The epoch at work, from 1.
