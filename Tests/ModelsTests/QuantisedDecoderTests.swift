@@ -1,5 +1,6 @@
 import Foundation
 import Models
+import Safetensors
 import Tensors
 import Testing
 

@@ -73,7 +73,7 @@ struct ModelCommand: AsyncParsableCommand {
     func validate() throws {
       let formats = ServingConfiguration.weightFormats
       guard formats.contains(weights) else {
-        throw ValidationError("--weights is \(formats.joined(separator: " or ")).")
+        throw ValidationError("--weights is one of \(formats.joined(separator: ", ")).")
       }
     }
 

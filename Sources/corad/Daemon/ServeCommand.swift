@@ -15,7 +15,7 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Folder of the base: config.json, model.safetensors, tokenizer.json.") var model: String?
   @Option(
     help:
-      "What the base's weights are held as: \(ServingConfiguration.weightFormats.joined(separator: " or ")).")
+      "What the base's weights are held as: \(ServingConfiguration.weightFormats.joined(separator: ", ")).")
   var weights: String?
   @Option(help: "Database file; made where it is missing.") var store: String?
   @Option(help: "HOST:PORT or unix:PATH; repeatable.") var listen: [String] = []
