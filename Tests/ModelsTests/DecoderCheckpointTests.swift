@@ -225,14 +225,21 @@ import Testing
     let fixtures = try PackedElement.allCases.map { try DecoderFixture("smollm2", as: $0) }
     for fixture in fixtures {
       let shape = fixture.decoder.configuration
-      let bits = [PackedElement.float32: 64, .bfloat16: 32, .bfloat16Pairs: 32, .int8: 17, .int4: 9]
-      func bytes(_ outputs: Int, _ inputs: Int) throws -> Int {
+      /// Half bits of a weight.
+      let size: Int =
+        switch fixture.decoder.element {
+        case .float32: 64
+        case .bfloat16, .bfloat16Pairs: 32
+        case .int8: 17
+        case .int4: 9
+        }
+      func bytes(_ outputs: Int, _ inputs: Int) -> Int {
+        let rows = (outputs + 15) / 16 * 16
         let columns = fixture.decoder.element.isQuantised ? (inputs + 31) / 32 * 32 : inputs
-        return (outputs + 15) / 16 * 16 * columns * (try #require(bits[fixture.decoder.element])) / 16
+        return rows * columns * size / 16
       }
-      let matrices = try fixture.decoder.sites.reduce(try bytes(shape.vocabularySize, shape.hiddenSize)) {
-        $0 + (try bytes($1.outputs, $1.inputs))
-      }
+      var matrices = bytes(shape.vocabularySize, shape.hiddenSize)
+      for site in fixture.decoder.sites { matrices += bytes(site.outputs, site.inputs) }
       let norms = (2 * shape.layers + 1) * shape.hiddenSize * 4
       #expect(fixture.decoder.residentBytes == matrices + norms)
     }
