@@ -8,5 +8,6 @@ struct CoradBench: AsyncParsableCommand {
     subcommands: [
       TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
       HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, RegressBenchmark.self,
+      PromptWaitBenchmark.self,
     ])
 }

@@ -8,7 +8,8 @@ enum SourceDigest {
   private static let parts: [String: (folders: [String], peers: [String])] = [
     "accuracy": (["Accuracy"], []), "train": (["Train"], ["peer.py", "train_peer.py"]),
     "infer": (["Infer"], ["peer.py", "infer_peer.py"]), "http": (["HTTP", "Daemon"], ["loop.c"]),
-    "swap": (["Swap", "Daemon"], []), "residency": (["Residency", "Daemon"], []),
+    "swap": (["Swap", "Daemon"], []), "prompt-wait": (["PromptWait"], []),
+    "residency": (["Residency", "Daemon"], []),
   ]
 
   /// `sha256:…`; nil for a command without sources of its own.
