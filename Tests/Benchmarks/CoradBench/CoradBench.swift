@@ -8,7 +8,7 @@ struct CoradBench: AsyncParsableCommand {
     subcommands: [
       TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
       HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, ProductsBenchmark.self,
-      DecoderParityBenchmark.self, DecodeBenchmark.self, MixedDecodeBenchmark.self, MemoryBenchmark.self,
-      RegressBenchmark.self,
+      DecoderParityBenchmark.self, DecodeBenchmark.self, MixedDecodeBenchmark.self, PromptWaitBenchmark.self,
+      MemoryBenchmark.self, RegressBenchmark.self,
     ])
 }

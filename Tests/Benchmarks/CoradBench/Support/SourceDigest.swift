@@ -25,7 +25,7 @@ enum SourceDigest {
     "memory": (
       ["Memory", "Residency", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
     ),
-    "products": (["Products"], []),
+    "products": (["Products"], []), "prompt-wait": (["PromptWait"], []),
   ]
 
   /// `sha256:…`; nil for a command without sources of its own.
