@@ -22,9 +22,6 @@ struct DecodeBenchmark: AsyncParsableCommand {
   @Flag(help: "Write the result into the tree.") var record = false
 
   static let streams = [1, 8]
-  private static let arrivingTokens = 4_000
-  /// Tokens of the running stream before they arrive.
-  private static let warmTokens = 40
 
   func run() async throws {
     let result = try await measure()
@@ -56,26 +53,11 @@ struct DecodeBenchmark: AsyncParsableCommand {
         }
         result.add("\(element), \(streams) streams", measured)
       }
-      if held == .bfloat16Pairs { result.add(try await arrival(decoder, lanes)) }
     }
     if llamaServer == nil || llamaBench == nil {
       say("llama.cpp: SKIPPED, its binaries are not named (--llama-server, --llama-bench)")
     }
     return result
-  }
-
-  /// The longest wait of a running stream while a long prompt arrives, at the default chunk.
-  private func arrival(_ decoder: Decoder, _ lanes: ComputeLanes) async throws -> ArrivalMeasurement {
-    let engine = EngineDecoder(decoder, lanes: lanes, streams: 2, shards: shards)
-    let vocabulary = decoder.configuration.vocabularySize
-    let prompt = DecodePrompts.random(1, tokens: Self.arrivingTokens, vocabulary: vocabulary)[0]
-    var measured = ArrivalMeasurement(promptTokens: prompt.count)
-    for _ in 0..<rounds {
-      measured.add(
-        try await engine.arrival(
-          of: prompt, running: Array(prompt.prefix(64)), warm: Self.warmTokens))
-    }
-    return measured
   }
 }
 

@@ -43,26 +43,6 @@ struct RatePair: Codable {
   }
 }
 
-/// Waits of a running stream while a prompt arrives, in seconds; one value a round.
-struct ArrivalMeasurement: Codable {
-  let promptTokens: Int
-  /// The median wait before.
-  private(set) var usual = Sample()
-  /// The longest wait meanwhile.
-  private(set) var longest = Sample()
-  private(set) var prompt = Sample()
-
-  init(promptTokens: Int) { self.promptTokens = promptTokens }
-
-  mutating func add(_ waits: ArrivalWaits) {
-    usual.values.append(Sample(values: waits.before).median)
-    longest.values.append(waits.during.max() ?? .infinity)
-    prompt.values.append(waits.promptSeconds)
-  }
-
-  var ratio: Double { longest.median / usual.median }
-}
-
 enum DecodePrompts {
   /// Prompts of one length with nothing in common; which tokens costs nothing either way.
   static func random(_ count: Int, tokens: Int, vocabulary: Int) -> [[Int32]] {
@@ -74,8 +54,6 @@ enum DecodePrompts {
 struct DecodeResult: Codable {
   /// torch must be beaten everywhere.
   private static let least = 1.0
-  /// Usual steps that a stream waits at most while a long prompt arrives.
-  private static let longestWait = 4.0
 
   var provenance = Provenance()
   let shape: DecoderShape
@@ -84,7 +62,6 @@ struct DecodeResult: Codable {
   let steps: Int
   /// By element and streams.
   private(set) var cases: [String: DecodeMeasurement] = [:]
-  private(set) var arrival: ArrivalMeasurement?
 
   init(shape: DecoderShape, threads: Int, promptTokens: Int, steps: Int) {
     self.shape = shape
@@ -99,14 +76,6 @@ struct DecodeResult: Codable {
     say("\(name), decoding: \(measured.decode.line)")
   }
 
-  mutating func add(_ measured: ArrivalMeasurement) {
-    arrival = measured
-    say(
-      "a prompt of \(measured.promptTokens) tokens arrives (\(measured.prompt.median.text(2)) s): a running stream waits "
-        + "\((1e3 * measured.longest.median).text(1)) ms at most, usually \((1e3 * measured.usual.median).text(1)) ms: "
-        + "\(measured.ratio.text(2)) times")
-  }
-
   private var figures: [(name: String, rates: RatePair)] {
     cases.sorted { $0.key < $1.key }.flatMap { name, measured in
       [(name + ", prompt", measured.prompt), (name + ", decoding", measured.decode)]
@@ -114,15 +83,9 @@ struct DecodeResult: Codable {
   }
 
   var misses: [String] {
-    var misses = figures.filter { !($0.rates.ratio > Self.least) }.map {
+    figures.filter { !($0.rates.ratio > Self.least) }.map {
       "\($0.name): \($0.rates.ratio.text(2)) of torch's speed"
     }
-    if let arrival, !(arrival.ratio <= Self.longestWait) {
-      misses.append(
-        "a stream waits \(arrival.ratio.text(2)) of its usual steps while a prompt arrives, at most \(Self.longestWait)"
-      )
-    }
-    return misses
   }
 
   func write(record: Bool) throws {

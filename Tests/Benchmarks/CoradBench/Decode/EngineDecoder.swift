@@ -55,43 +55,4 @@ struct EngineDecoder: Sendable {
       decodeSeconds: (ended - middle).seconds,
       decodeTokens: times.reduce(0) { $0 + $1.count { $0 > middle } })
   }
-
-  /// How long a running stream waits for its next token, before a long prompt arrives and until that has its first token.
-  /// - Parameter warm: tokens of the stream before the prompt comes.
-  func arrival(of prompt: [Int32], running text: [Int32], warm: Int) async throws -> ArrivalWaits {
-    let running = try executor.submit(GenerationRequest(prompt: text, maxTokens: 4_000))
-    let (ready, signal) = AsyncStream.makeStream(of: Void.self)
-    return try await withThrowingTaskGroup(of: [ContinuousClock.Instant].self) { group in
-      group.addTask {
-        var times: [ContinuousClock.Instant] = []
-        for await event in running {
-          guard case .token = event else { continue }
-          times.append(.now)
-          if times.count == warm { signal.finish() }
-        }
-        signal.finish()
-        return times
-      }
-      for await _ in ready {}
-      let began = ContinuousClock.now
-      for await _ in try executor.submit(GenerationRequest(prompt: prompt, maxTokens: 1)) {}
-      let ended = ContinuousClock.now
-      // The stream that is let go is cancelled.
-      group.cancelAll()
-      let times = try await group.next() ?? []
-      var waits = ArrivalWaits(promptSeconds: (ended - began).seconds)
-      for (one, next) in zip(times, times.dropFirst()) {
-        if next <= began { waits.before.append((next - one).seconds) }
-        if next > began, one < ended { waits.during.append((next - one).seconds) }
-      }
-      return waits
-    }
-  }
-}
-
-/// Seconds between tokens of a running stream.
-struct ArrivalWaits {
-  let promptSeconds: Double
-  var before: [Double] = []
-  var during: [Double] = []
 }
