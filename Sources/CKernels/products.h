@@ -55,6 +55,7 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
               .zRow = a->zStride, .bPanel = a->extraInputs * CK_PANEL, .extra = last ? a->extra : 0,
               .yRow = a->yStride, .scale = 1, .format = a->format};
     const void *panel = weight_at(a->panels, n * padded, a->format);
+    const ptrdiff_t bytes = CK_PANEL * (a->format == CK_FLOAT32 ? 4 : 2);
     t.w = weight_at(panel, k * CK_PANEL, a->format);
     if (rounded) {
       t.k = ck_padded(length, a->format);
@@ -64,7 +65,7 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
     } else if (narrowed) {
       t.format = PAIRS;
       t.pairsRow = even;
-      if (rows > CK_ROWS) {
+      if (rows > 2 * CK_ROWS) {
         pair_panel(t.w, (uint16_t *)widened, length);
         t.w = widened;
         t.format = PAIRED;
@@ -82,8 +83,12 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
     if (t.extra) t.b = a->extraPanels + n * a->extraInputs;
     t.from = first ? (a->accumulate ? FROM_Y : 0) | (a->bias ? FROM_BIAS : 0) : FROM_Y;
     t.bias = a->bias ? a->bias + n : 0;
+    /* The next panel comes from memory while this one is multiplied. */
+    const char *ahead = t.w == widened && n + columns < a->outputs ? (const char *)panel + (padded + k) * bytes : 0;
+    const ptrdiff_t lines = (length * bytes + 63) / 64, share = (lines * CK_ROWS + rows - 1) / rows;
     for (ptrdiff_t r = 0; r < rows;) {
       const int count = next_rows(rows - r);
+      for (ptrdiff_t i = 0; ahead && i < share; i++) __builtin_prefetch(ahead += 64);
       if (rounded) {
         t.q = rounded->q + r * t.k;
         t.groups = rounded->groups + r * (t.k / CK_GROUP);
@@ -132,8 +137,8 @@ static void linear(const ck_linear *a) {
   for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
     const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
     /* With one or two tiles of rows a panel is read once or twice, and blocks would only cost. */
-    const int few = rows <= (a->format == CK_FLOAT32 ? 2 : 1) * CK_ROWS;
-    const ptrdiff_t block = !few ? CK_BLOCK : narrowed ? CK_ROW_BLOCK * CK_BLOCK / CK_ROWS : a->inputs;
+    const int few = rows <= (a->format == CK_FLOAT32 || (narrowed && CK_HAS_PAIRS) ? 2 : 1) * CK_ROWS;
+    const ptrdiff_t block = !few ? CK_BLOCK : narrowed ? CK_ROW_BLOCK * CK_BLOCK / (2 * CK_ROWS) : a->inputs;
     for (ptrdiff_t k = 0; k < a->inputs; k += block)
       linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs, 0, narrowed);
   }

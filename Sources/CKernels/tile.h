@@ -211,6 +211,10 @@ static tile_function *const tile_four[][1] = CK_FORMATS(CK_TILES_FOUR);
 /* One tile of rows by `columns` columns, at most `panels` times 16; a ragged last panel goes through a
  * copy, so nothing is read or written past a row's end. */
 static void tile_apply(const tile *t, int rows, int panels, ptrdiff_t columns) {
+  if (columns == CK_PANEL) {
+    tile_one[t->format][rows - 1](t);
+    return;
+  }
   const int whole = (int)(columns / CK_PANEL);
   tile now = *t;
   for (int p = 0; p < whole;) {
