@@ -62,7 +62,8 @@ let package = Package(
     module("Models", ["Tensors", "Safetensors", "Digests"], settings: hot),
     module("Adapters", ["Models", "Tensors", "Safetensors", "Digests"], settings: hot),
     module("Training", ["Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
-    module("Engine", ["Training", "Adapters", "Models", "Tensors"]),
+    module(
+      "Engine", ["Scheduling", "Training", "Adapters", "Models", "Tensors", "Tokenizers"], settings: hot),
     module(
       "Scheduling",
       [
@@ -104,28 +105,30 @@ let package = Package(
       name: "corad-bench",
       dependencies: [
         "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "Engine", "Training", "Adapters", "Models",
-        "Tensors", "Tokenizers", "Digests",
+        "Tensors", "Tokenizers", "Digests", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
       path: "Tests/Benchmarks/CoradBench", swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["Models", "Safetensors"], path: "Tests/Support", swiftSettings: hot),
     tests("DigestsTests", ["Digests"]),
     tests("HTTPWireTests", ["HTTPWire"]),
     tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),
     tests("HTTPClientTests", ["HTTPClient", "HTTPServer", "HTTPWire"]),
     tests("TensorsTests", ["Tensors", "CKernels"]),
     tests("SafetensorsTests", ["Safetensors"]),
-    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests"]),
-    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests"]),
+    tests("ModelsTests", ["Models", "Safetensors", "Tensors", "Digests", "TestSupport"]),
+    tests("AdaptersTests", ["Adapters", "Models", "Tensors", "Safetensors", "Digests", "TestSupport"]),
     tests(
       "TrainingTests",
-      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers"]),
+      ["Training", "Adapters", "Models", "Tensors", "Safetensors", "Digests", "Tokenizers", "TestSupport"]),
     tests("TokenizersTests", ["Tokenizers"]),
     tests("ArchitectureTests", []),
     tests(
       "APITests",
       [
-        "API", "Serving", "Training", "Adapters", "HTTPWire", "Digests",
+        "API", "Serving", "Training", "Adapters", "Models", "HTTPWire", "Digests",
         .product(name: "Logging", package: "swift-log"),
       ]),
     // The binary is run, hence built first.
@@ -133,16 +136,20 @@ let package = Package(
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
     tests(
+      "EngineTests",
+      ["Engine", "Scheduling", "Adapters", "Models", "Tensors", "Tokenizers", "Safetensors", "Digests"]),
+    tests(
       "ServingTests",
       [
-        "Serving", "Engine", "Training", "Adapters", "Store", .product(name: "Logging", package: "swift-log"),
+        "Serving", "Engine", "Training", "Adapters", "Models", "Store", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     // The binary beside the test bundle, over real sockets.
     tests(
       "EndToEndTests",
       [
-        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests",
+        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests", "TestSupport",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
   ]

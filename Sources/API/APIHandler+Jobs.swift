@@ -16,7 +16,7 @@ extension APIHandler {
         kind = try await serving { () throws(ServingError) in try await node.dataset(id) }.kind
       }
       let request = try TrainingBody.request(
-        value, datasetKind: kind, idempotencyKey: key, digest: Digest.sha256(of: bytes))
+        value, on: node.base, datasetKind: kind, idempotencyKey: key, digest: Digest.sha256(of: bytes))
       let job = try await serving { () throws(ServingError) in
         try await node.train(request, principal: call.principal)
       }

@@ -55,9 +55,9 @@ public struct AdapterVersion: Sendable, Equatable {
   /// are not finite, a head that does not match the kind.
   ///
   /// - Parameters:
-  ///   - sites: the encoder's sites.
-  ///   - base: the encoder's digest.
-  ///   - width: the encoder's hidden width.
+  ///   - sites: the base's sites.
+  ///   - base: the base's digest.
+  ///   - width: the base's hidden width.
   ///   - subspace: the subspace that would serve it, when it uses one.
   public func validate(
     sites: [Site], base: Digest, width: Int, subspace: Subspace?

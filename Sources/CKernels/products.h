@@ -7,6 +7,8 @@
 #define CK_BLOCK 384
 /* Rows worked on before the next panel is fetched: their stretch of X stays in the second-level cache. */
 #define CK_ROW_BLOCK 96
+/* Inputs that are rounded at once: they and the group's figures take 60 or 108 KiB of the stack. */
+#define CK_ROUNDED 49152
 /* The unpacked products' block; it is part of their result's bits. */
 #define CK_SMALL_BLOCK 256
 
@@ -18,33 +20,87 @@ static int next_rows(ptrdiff_t left) {
   return (int)((left + tiles - 1) / tiles);
 }
 
-/* A stretch of a bfloat16 panel as float32. */
-static void widen_panel(const uint16_t *from, float *to, ptrdiff_t k) {
-  for (ptrdiff_t i = 0; i < k * CK_PANEL; i += CK_PANEL) store(to + i, load_narrow(from + i));
+/* Inputs first ..< end of a panel that is not float32; `first` is a multiple of 8. */
+static void widen_panel(const void *panel, const uint16_t *scales, int format, ptrdiff_t first, ptrdiff_t end,
+                        float *to) {
+  if (format == CK_BFLOAT16) {
+    for (ptrdiff_t i = first; i < end; i++, to += CK_PANEL) store(to, load_weight(panel, i * CK_PANEL, format));
+    return;
+  }
+  for (ptrdiff_t i = first; i < end; i += 8) {
+    const v16 scale = load_narrow(scales + i / CK_GROUP * CK_PANEL);
+    u16 words[2];
+    load_levels(weight_at(panel, i * CK_PANEL, format), format, &words[0], &words[1]);
+    for (ptrdiff_t j = 0, count = least(8, end - i); j < count; j++, to += CK_PANEL) {
+      const i16 level = (i16)(words[j / 4] >> (uint32_t)(8 * (j % 4)) & 255) - 128;
+      store(to, __builtin_convertvector(level, v16) * scale);
+    }
+  }
 }
 
+typedef struct {
+  steps q[CK_ROUNDED] __attribute__((aligned(64)));
+  group groups[CK_ROUNDED / CK_GROUP];
+} rounded_rows;
+
 static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t length,
-                        int first, int last) {
+                        int first, int last, const rounded_rows *rounded, narrowed_x *narrowed) {
   float widened[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
   const int wide = rows <= CK_ROWS ? tile_panels(rows) : 1;
-  const ptrdiff_t columns = wide * CK_PANEL;
+  const ptrdiff_t columns = wide * CK_PANEL, padded = ck_padded(a->inputs, a->format), even = (length + 1) / 2 * 2;
+  if (narrowed)
+    for (ptrdiff_t r = 0; r < rows; r++) round_row(a->x + (row + r) * a->xStride + k, narrowed + r * even, length);
   for (ptrdiff_t n = 0; n < a->outputs; n += columns) {
-    tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = a->inputs * CK_PANEL, .k = length,
+    tile t = {.xK = 1, .xRow = a->xStride, .wK = CK_PANEL, .wPanel = padded * CK_PANEL, .k = length,
               .zRow = a->zStride, .bPanel = a->extraInputs * CK_PANEL, .extra = last ? a->extra : 0,
-              .yRow = a->yStride, .scale = 1, .narrow = a->narrow};
-    t.w = weight_at(a->panels, n * a->inputs + k * CK_PANEL, a->narrow);
-    /* Where several tiles of rows read the panel it is widened once. */
-    if (a->narrow && rows > CK_ROWS) {
-      widen_panel(t.w, widened, length);
+              .yRow = a->yStride, .scale = 1, .format = a->format};
+    const void *panel = weight_at(a->panels, n * padded, a->format);
+    const ptrdiff_t bytes = CK_PANEL * (a->format == CK_FLOAT32 ? 4 : 2);
+    t.w = weight_at(panel, k * CK_PANEL, a->format);
+    if (rounded) {
+      t.k = ck_padded(length, a->format);
+      t.scales = a->scales + n * (padded / CK_GROUP) + k / CK_GROUP * CK_PANEL;
+      t.scalesPanel = padded / CK_GROUP * CK_PANEL;
+#if CK_HAS_PAIRS
+    } else if (narrowed) {
+      t.format = PAIRS;
+      t.pairsRow = even;
+      if (rows > 2 * CK_ROWS) {
+        pair_panel(t.w, (uint16_t *)widened, length);
+        t.w = widened;
+        t.format = PAIRED;
+      }
+#endif
+    } else if (a->format != CK_FLOAT32 && rows > CK_ROWS) {
+      /* Where several tiles of rows read the panel it is widened once. */
+      widen_panel(panel, 0, a->format, k, k + length, widened);
       t.w = widened;
-      t.narrow = 0;
+      t.format = CK_FLOAT32;
     }
+#if !CK_HAS_PAIRS
+    if (narrowed) t.xRow = even;
+#endif
     if (t.extra) t.b = a->extraPanels + n * a->extraInputs;
     t.from = first ? (a->accumulate ? FROM_Y : 0) | (a->bias ? FROM_BIAS : 0) : FROM_Y;
     t.bias = a->bias ? a->bias + n : 0;
+    /* The next panel comes from memory while this one is multiplied. */
+    const char *ahead = t.w == widened && n + columns < a->outputs ? (const char *)panel + (padded + k) * bytes : 0;
+    const ptrdiff_t lines = (length * bytes + 63) / 64, share = (lines * CK_ROWS + rows - 1) / rows;
     for (ptrdiff_t r = 0; r < rows;) {
       const int count = next_rows(rows - r);
-      t.x = a->x + (row + r) * a->xStride + k;
+      for (ptrdiff_t i = 0; ahead && i < share; i++) __builtin_prefetch(ahead += 64);
+      if (rounded) {
+        t.q = rounded->q + r * t.k;
+        t.groups = rounded->groups + r * (t.k / CK_GROUP);
+      } else if (narrowed) {
+#if CK_HAS_PAIRS
+        t.pairs = narrowed + r * even;
+#else
+        t.x = narrowed + r * even;
+#endif
+      } else {
+        t.x = a->x + (row + r) * a->xStride + k;
+      }
       if (t.extra) t.z = a->z + (row + r) * a->zStride;
       t.y = a->y + (row + r) * a->yStride + n;
       tile_apply(&t, count, wide, least(columns, a->outputs - n));
@@ -53,13 +109,38 @@ static void linear_rows(const ck_linear *a, ptrdiff_t row, ptrdiff_t rows, ptrdi
   }
 }
 
+/* With scales: rounds each row's stretch of X once for all panels. Sums pass from stretch to stretch through Y, as
+ * they do between blocks, so a stretch is as long as the memory allows. */
+static void linear_rounded(const ck_linear *a) {
+  rounded_rows rounded;
+  for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
+    const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
+    const ptrdiff_t block = CK_ROUNDED / rows / CK_GROUP * CK_GROUP;
+    for (ptrdiff_t k = 0; k < a->inputs; k += block) {
+      const ptrdiff_t length = least(block, a->inputs - k), padded = ck_padded(length, a->format);
+      for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t i = 0; i < length; i += CK_GROUP)
+          round_group(a->x + (row + r) * a->xStride + k + i, least(CK_GROUP, length - i),
+                      rounded.q + r * padded + i, rounded.groups + (r * padded + i) / CK_GROUP);
+      linear_rows(a, row, rows, k, length, k == 0, k + block >= a->inputs, &rounded, 0);
+    }
+  }
+}
+
 static void linear(const ck_linear *a) {
+  if (has_scales(a->format)) {
+    linear_rounded(a);
+    return;
+  }
+  narrowed_x copy[CK_ROW_BLOCK * CK_BLOCK] __attribute__((aligned(64)));
+  narrowed_x *const narrowed = a->rounded && a->format == CK_BFLOAT16 ? copy : 0;
   for (ptrdiff_t row = 0; row < a->rows; row += CK_ROW_BLOCK) {
     const ptrdiff_t rows = least(CK_ROW_BLOCK, a->rows - row);
     /* With one or two tiles of rows a panel is read once or twice, and blocks would only cost. */
-    const ptrdiff_t block = rows <= (a->narrow ? 1 : 2) * CK_ROWS ? a->inputs : CK_BLOCK;
+    const int few = rows <= (a->format == CK_FLOAT32 || (narrowed && CK_HAS_PAIRS) ? 2 : 1) * CK_ROWS;
+    const ptrdiff_t block = !few ? CK_BLOCK : narrowed ? CK_ROW_BLOCK * CK_BLOCK / (2 * CK_ROWS) : a->inputs;
     for (ptrdiff_t k = 0; k < a->inputs; k += block)
-      linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs);
+      linear_rows(a, row, rows, k, least(block, a->inputs - k), k == 0, k + block >= a->inputs, 0, narrowed);
   }
 }
 
@@ -95,19 +176,23 @@ CK_INLINE void turn(const float *from, ptrdiff_t stride, float *to, ptrdiff_t co
 static void linear_backward(const ck_linear_backward *a) {
   float turned[CK_BLOCK * CK_PANEL] __attribute__((aligned(64)));
   float widened[CK_PANEL * CK_PANEL] __attribute__((aligned(64)));
+  const ptrdiff_t padded = ck_padded(a->inputs, a->format);
+  /* Inputs of a panel in a line of the cache. */
+  const ptrdiff_t lines = 1 << a->format;
   for (ptrdiff_t k = 0; k < a->columns; k += CK_PANEL) {
     const ptrdiff_t inputs = least(CK_PANEL, a->columns - k);
     for (ptrdiff_t o = 0; o < a->outputs; o += CK_BLOCK) {
       const ptrdiff_t outputs = least(CK_BLOCK, a->outputs - o);
       for (ptrdiff_t p = 0; p < outputs; p += CK_PANEL) {
-        const ptrdiff_t element = (o + p) * a->inputs + k * CK_PANEL;
-        const float *piece = weight_at(a->panels, element, a->narrow);
+        const void *panel = weight_at(a->panels, (o + p) * padded, a->format);
+        const float *piece = weight_at(panel, k * CK_PANEL, a->format);
         /* The next piece is pages away, where the processor does not look for it by itself. */
         if (p + CK_PANEL < outputs)
-          for (ptrdiff_t line = 0; line < inputs; line++)
-            __builtin_prefetch(weight_at(piece, (a->inputs + line) * CK_PANEL, a->narrow));
-        if (a->narrow) {
-          widen_panel((const uint16_t *)piece, widened, inputs);
+          for (ptrdiff_t line = 0; line < inputs; line += lines)
+            __builtin_prefetch(weight_at(piece, (padded + line) * CK_PANEL, a->format));
+        if (a->format != CK_FLOAT32) {
+          widen_panel(panel, has_scales(a->format) ? a->scales + (o + p) * (padded / CK_GROUP) : 0, a->format, k,
+                      k + inputs, widened);
           piece = widened;
         }
         if (inputs == CK_PANEL) turn(piece, CK_PANEL, turned + p * CK_PANEL, CK_PANEL);

@@ -4,9 +4,11 @@
 #else
 #define CK_HAS_FMA 0
 #endif
+#define CK_LEVEL 0
 #define CK_ROWS 6
 #include "elementwise.h"
 #include "products.h"
 #include "decoder.h"
+#include "quantise.h"
 #include "table.h"
 CK_TABLE(ck_scalar, "scalar");

@@ -6,6 +6,6 @@
       .activate = activate, .activate_backward = activate_backward, .layer_norm = layer_norm,   \
       .layer_norm_backward = layer_norm_backward, .softmax = softmax,                           \
       .softmax_backward = softmax_backward, .axpby = axpby, .add = add, .multiply = multiply,   \
-      .dot = dot, .adamw = adamw, .attention = attention, .rms_norm = rms_norm,                 \
+      .dot = dot, .quantise = quantise, .adamw = adamw, .attention = attention, .rms_norm = rms_norm,                 \
       .rms_norm_backward = rms_norm_backward, .swiglu = swiglu,                                 \
       .swiglu_backward = swiglu_backward, .rotate = rotate}

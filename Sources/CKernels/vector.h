@@ -1,7 +1,8 @@
 /* The 16-lane vector that every kernel is written in. The compiler lowers it to one AVX-512 register,
  * two AVX2 registers, or four of the baseline's.
  * The including file has defined CK_HAS_FMA to 1 where the target has fused multiply-add; elsewhere
- * `fma` is a product and a sum, because calling the library's for each lane would take 20 times as long. */
+ * `fma` is a product and a sum, because calling the library's for each lane would take 20 times as long.
+ * CK_LEVEL is what ck_at calls the instruction set. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -18,6 +19,7 @@ typedef int32_t i16 __attribute__((vector_size(64), aligned(64)));
 typedef uint32_t u16 __attribute__((vector_size(64), aligned(64)));
 typedef uint16_t h16 __attribute__((vector_size(32), aligned(32)));
 typedef uint16_t h16u __attribute__((vector_size(32), aligned(2)));
+typedef uint32_t u16u __attribute__((vector_size(64), aligned(4)));
 typedef double d8 __attribute__((vector_size(64), aligned(64)));
 typedef float v8 __attribute__((vector_size(32), aligned(32)));
 
@@ -29,6 +31,28 @@ CK_INLINE void store(float *p, v16 v) { *(v16u *)p = v; }
 CK_INLINE v16 load_narrow(const uint16_t *p) {
   return (v16)(__builtin_convertvector((h16)*(const h16u *)p, u16) << 16);
 }
+/* table[index & 15], lane by lane. */
+CK_INLINE v16 lookup(v16 table, u16 index) {
+#if CK_LEVEL >= 2
+  return (v16)_mm512_permutexvar_ps((__m512i)index, (__m512)table);
+#elif CK_LEVEL == 1
+  const float *halves = (const float *)&table;
+  const __m256 low = _mm256_load_ps(halves), high = _mm256_load_ps(halves + 8);
+  v16 result;
+  for (int half = 0; half < 2; half++) {
+    const __m256i at = _mm256_load_si256((const __m256i *)&index + half);
+    _mm256_store_ps((float *)&result + 8 * half,
+                    _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, at), _mm256_permutevar8x32_ps(high, at),
+                                     _mm256_castsi256_ps(_mm256_slli_epi32(at, 28))));
+  }
+  return result;
+#else
+  v16 result;
+  for (int lane = 0; lane < 16; lane++) result[lane] = table[index[lane] & 15];
+  return result;
+#endif
+}
+
 /* Sixteen copies: spelled out, since adding to zero is not the same for -0 and costs an addition. */
 CK_INLINE v16 splat(float s) { return (v16){s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}; }
 

@@ -32,11 +32,11 @@ public struct BatchExecutor: Sendable {
   /// Below this many tokens a second lane costs more than it gives.
   static let splitTokens = 64
 
-  private let encoder: Encoder
+  private let base: BaseModel
   private let lanes: ComputeLanes
 
-  public init(encoder: Encoder, lanes: ComputeLanes) {
-    self.encoder = encoder
+  public init(base: BaseModel, lanes: ComputeLanes) {
+    self.base = base
     self.lanes = lanes
   }
 
@@ -54,10 +54,10 @@ public struct BatchExecutor: Sendable {
   public func run(
     _ rows: [BatchRow], primary: ResidentSubspace?, done: @escaping @Sendable ([Prediction]) -> Void
   ) {
-    let encoder = encoder
+    let base = base
     let pieces = Self.pieces(rows, lanes: lanes.count).map { Array(rows[$0]) }
     lanes.map(.inference, pieces) { piece, arena in
-      Self.forward(piece, encoder: encoder, primary: primary, arena: arena)
+      Self.forward(piece, base: base, primary: primary, arena: arena)
     } done: {
       done($0.flatMap(\.self))
     }
@@ -83,7 +83,7 @@ public struct BatchExecutor: Sendable {
   }
 
   private static func forward(
-    _ rows: [BatchRow], encoder: Encoder, primary: ResidentSubspace?, arena: Arena
+    _ rows: [BatchRow], base: BaseModel, primary: ResidentSubspace?, arena: Arena
   ) -> [Prediction] {
     var ids: [Int32] = []
     var types: [Int32] = []
@@ -99,8 +99,8 @@ public struct BatchExecutor: Sendable {
         rows: starts[group.lowerBound]..<starts[group.upperBound],
         adapter: rows[group.lowerBound].adapter, subspace: rows[group.lowerBound].subspace)
     }
-    let patch = BatchPatch(sites: encoder.sites, groups: rowGroups, primary: primary)
-    let hidden = encoder.forward(
+    let patch = BatchPatch(sites: base.sites, groups: rowGroups, primary: primary)
+    let hidden = base.forward(
       PackedBatch(ids: ids, types: types, starts: starts), patch: patch, arena: arena)
     var predictions: [Prediction] = []
     predictions.reserveCapacity(rows.count)

@@ -9,33 +9,42 @@ public enum LanePriority: Sendable {
   case training
 }
 
-/// Threads that compute, each with scratch of its own: the only callers of kernels. They block while idle and never
-/// spin, so a busy neighbour on the machine costs its share and no more.
+/// Threads that compute, each with scratch of its own: the only callers of kernels. They block while idle, so a busy
+/// neighbour on the machine costs its share and no more; only who helps with another lane's step spins, until it ends.
 ///
 /// Work is small (a batch, or a training shard of at most `TrainingRun.shardTokens` tokens), runs to its end, and
 /// inference goes first: a request waits for at most one shard a lane.
 public final class ComputeLanes: Sendable {
-  private typealias Work = @Sendable (Arena) -> Void
+  /// Gives what follows it, which is done when the lane no longer counts as busy.
+  private typealias Work = @Sendable (Arena) -> (@Sendable () -> Void)?
 
   private struct Queues {
     var inference: [Work] = []
+    /// Help with inference that another lane has begun.
+    var help: [Work] = []
     var training: [Work] = []
     /// Work before these indices has been taken.
     var inferenceHead = 0
+    var helpHead = 0
     var trainingHead = 0
+    /// Lanes that run something.
+    var busy = 0
     var isStopped = false
 
     mutating func next() -> Work? {
-      if let work = Self.take(&inference, &inferenceHead) { return work }
-      return Self.take(&training, &trainingHead)
+      Self.take(&inference, &inferenceHead) ?? Self.take(&help, &helpHead)
+        ?? Self.take(&training, &trainingHead)
     }
+
+    var hasInference: Bool { inferenceHead < inference.count }
 
     private static func take(_ list: inout [Work], _ head: inout Int) -> Work? {
       guard head < list.count else { return nil }
       defer {
         head += 1
-        if head == list.count {
-          list.removeAll(keepingCapacity: true)
+        // Now and then: a list that is never empty must not keep what was taken.
+        if head == list.count || head == 64 {
+          list.removeFirst(head)
           head = 0
         }
       }
@@ -65,7 +74,11 @@ public final class ComputeLanes: Sendable {
     _ priority: LanePriority, _ body: @escaping @Sendable (Arena) -> R
   ) async -> R {
     await withCheckedContinuation { continuation in
-      enqueue(priority, [{ arena in continuation.resume(returning: arena.scope { body(arena) }) }])
+      let work: Work = { arena in
+        let result = arena.scope { body(arena) }
+        return { continuation.resume(returning: result) }
+      }
+      enqueue(priority, [work])
     }
   }
 
@@ -85,14 +98,34 @@ public final class ComputeLanes: Sendable {
   ) {
     guard !items.isEmpty else { return done([]) }
     let gathered = Gathered<R>(count: items.count)
-    enqueue(
-      priority,
-      items.enumerated().map { index, item in
-        { arena in
-          let result = arena.scope { body(item, arena) }
-          if let all = gathered.put(result, at: index) { done(all) }
-        }
-      })
+    let work = items.enumerated().map { index, item -> Work in
+      { arena in
+        let result = arena.scope { body(item, arena) }
+        guard let all = gathered.put(result, at: index) else { return nil }
+        return { done(all) }
+      }
+    }
+    enqueue(priority, work)
+  }
+
+  /// Runs `body`, on a lane, with those lanes that are idle now as its arena's crew. They leave when the body ends, or
+  /// sooner when other inference comes.
+  func withIdleLanes<R>(_ arena: Arena, _ body: () -> R) -> R {
+    let idle = queues.withLock { $0.isStopped || $0.hasInference ? 0 : count - $0.busy }
+    guard idle > 0 else { return body() }
+    let crew = Crew(helpers: idle)
+    let help: Work = { [self] _ in
+      crew.help { queues.withLock { $0.hasInference } }
+      return nil
+    }
+    queues.withLock { $0.help += Array(repeating: help, count: idle) }
+    for _ in 0..<idle { ready.signal() }
+    arena.crew = crew
+    defer {
+      arena.crew = nil
+      crew.dismiss()
+    }
+    return body()
   }
 
   /// Lets the threads end after the work that is queued. Later work is never run.
@@ -116,8 +149,18 @@ public final class ComputeLanes: Sendable {
     let arena = Arena()
     while true {
       ready.wait()
-      let (work, isStopped) = queues.withLock { ($0.next(), $0.isStopped) }
-      if let work { work(arena) } else if isStopped { return }
+      let (work, isStopped) = queues.withLock { queues in
+        let work = queues.next()
+        if work != nil { queues.busy += 1 }
+        return (work, queues.isStopped)
+      }
+      if let work {
+        let next = work(arena)
+        queues.withLock { $0.busy -= 1 }
+        next?()
+      } else if isStopped {
+        return
+      }
     }
   }
 }

@@ -125,7 +125,7 @@ public final class Decoder: Sendable {
   /// Scores of every token of the vocabulary.   hidden `[rows, width]`, normed; the result `[rows, vocabulary]`.
   public func logits(_ hidden: MatrixView, arena: Arena) -> MatrixView {
     let logits = arena.matrix(hidden.rows, configuration.vocabularySize)
-    head.multiply(hidden, bias: nil, extra: nil, accumulate: false, into: logits)
+    head.multiply(hidden, bias: nil, extra: nil, accumulate: false, crew: arena.crew, into: logits)
     return logits
   }
 

@@ -9,6 +9,8 @@ public final class Encoder: Sendable {
   public let digest: Digest
   /// Elements of the checkpoint's tensors, its pooler and classifier included.
   public let parameterCount: Int
+  /// What the packed projections hold.
+  public let element: PackedElement
   /// Bytes that stay in memory: packed projections, biases, norms, positions, segments, pooler and classifier. Word
   /// embeddings are the system's page cache and not counted.
   public let residentBytes: Int
@@ -20,9 +22,12 @@ public final class Encoder: Sendable {
   private let blocks: [Block]
 
   /// Packs the projections; the pages of the mapping that they came from are given back one by one.
+  /// - Parameters:
+  ///   - checkpoint: of an encoder.
+  ///   - element: what the packed projections hold; word embeddings are rounded alike, the rest stays float32.
   /// - Throws: `.unsupportedArchitecture` for a decoder; `.weights` when the file has changed since the checkpoint was
   ///   opened.
-  public init(_ checkpoint: Checkpoint) throws(ModelError) {
+  public init(_ checkpoint: Checkpoint, as element: PackedElement = .float32) throws(ModelError) {
     guard case .encoder(let configuration) = checkpoint.configuration else {
       throw .unsupportedArchitecture(checkpoint.configuration.modelType)
     }
@@ -30,12 +35,13 @@ public final class Encoder: Sendable {
     sites = checkpoint.sites
     digest = checkpoint.digest
     parameterCount = checkpoint.parameterCount
-    embeddings = try Embeddings(configuration, checkpoint.weights)
+    self.element = element
+    embeddings = try Embeddings(configuration, checkpoint.weights, as: element)
     var blocks: [Block] = []
     for layer in 0..<configuration.layers {
       let first = layer * SiteKind.encoder.count
       let own = checkpoint.sites[first..<first + SiteKind.encoder.count]
-      blocks.append(try Block(layer: layer, own, configuration, checkpoint.weights))
+      blocks.append(try Block(layer: layer, own, configuration, checkpoint.weights, as: element))
     }
     self.blocks = blocks
     pooler = try checkpoint.pooler()
@@ -67,9 +73,11 @@ public final class Encoder: Sendable {
   /// The same hidden states bit for bit, except for `dropout`, with what `backward` needs from the lowest adapted
   /// layer up.
   ///
-  /// - Note: the arena keeps about 10·T·D + 2·T·I + heads·Σn² floats per recorded layer until the caller's scope ends.
+  /// - Parameter recomputes: keep each layer's input only and compute the rest again in `backward`, one layer at a
+  ///   time: T·D floats a layer in place of about 10·T·D + 2·T·I + heads·Σn², for a third more work.
   public func forwardForTraining(
-    _ batch: PackedBatch, patch: any ProjectionPatch, dropout: DropoutMask?, arena: Arena
+    _ batch: PackedBatch, patch: any ProjectionPatch, dropout: DropoutMask?, recomputes: Bool = false,
+    arena: Arena
   ) -> EncoderTape {
     var x = arena.matrix(batch.rows, configuration.hiddenSize)
     embeddings.forward(batch, into: x)
@@ -78,14 +86,21 @@ public final class Encoder: Sendable {
     for block in blocks[..<first] {
       block.forward(x, batch: batch, patch: patch, dropout: dropout, arena: arena)
     }
-    var tapes: [Block.Tape] = []
+    var layers: [EncoderTape.Layer] = []
     for block in blocks[first...] {
       let y = arena.matrix(x.rows, x.columns)
-      tapes.append(
-        block.forwardForTraining(x, batch: batch, patch: patch, dropout: dropout, arena: arena, into: y))
+      if recomputes {
+        y.copy(from: x)
+        block.forward(y, batch: batch, patch: patch, dropout: dropout, arena: arena)
+        layers.append(.input(x))
+      } else {
+        layers.append(
+          .whole(
+            block.forwardForTraining(x, batch: batch, patch: patch, dropout: dropout, arena: arena, into: y)))
+      }
       x = y
     }
-    return EncoderTape(hidden: x, batch: batch, dropout: dropout, firstLayer: first, blocks: tapes)
+    return EncoderTape(hidden: x, batch: batch, dropout: dropout, firstLayer: first, layers: layers)
   }
 
   /// Accumulates the gradients of the adapted sites inside the patch, from the top down to the lowest of them.
@@ -96,14 +111,25 @@ public final class Encoder: Sendable {
   public func backward(
     _ tape: EncoderTape, dHidden: MatrixView, patch: any ProjectionPatch, arena: Arena
   ) {
-    guard !tape.blocks.isEmpty else { return }
+    guard !tape.layers.isEmpty else { return }
     arena.scope {
       let d = arena.matrix(dHidden.rows, dHidden.columns)
       d.copy(from: dHidden)
-      for (offset, blockTape) in tape.blocks.enumerated().reversed() {
-        blocks[tape.firstLayer + offset].backward(
-          d, tape: blockTape, batch: tape.batch, patch: patch, dropout: tape.dropout,
-          isLowest: offset == 0, arena: arena)
+      for (offset, layer) in tape.layers.enumerated().reversed() {
+        let block = blocks[tape.firstLayer + offset]
+        arena.scope {
+          let blockTape: Block.Tape
+          switch layer {
+          case .whole(let whole): blockTape = whole
+          case .input(let x):
+            blockTape = block.forwardForTraining(
+              x, batch: tape.batch, patch: patch, dropout: tape.dropout, arena: arena,
+              into: arena.matrix(x.rows, x.columns))
+          }
+          block.backward(
+            d, tape: blockTape, batch: tape.batch, patch: patch, dropout: tape.dropout,
+            isLowest: offset == 0, arena: arena)
+        }
       }
     }
   }

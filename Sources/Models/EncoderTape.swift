@@ -8,15 +8,21 @@ public final class EncoderTape {
   let dropout: DropoutMask?
   /// The lowest layer that was recorded; those below need no gradient.
   let firstLayer: Int
-  let blocks: [Block.Tape]
+  let layers: [Layer]
+
+  enum Layer {
+    case whole(Block.Tape)
+    /// The layer's input; its tape is computed again when it is needed.
+    case input(MatrixView)
+  }
 
   init(
-    hidden: MatrixView, batch: PackedBatch, dropout: DropoutMask?, firstLayer: Int, blocks: [Block.Tape]
+    hidden: MatrixView, batch: PackedBatch, dropout: DropoutMask?, firstLayer: Int, layers: [Layer]
   ) {
     self.hidden = hidden
     self.batch = batch
     self.dropout = dropout
     self.firstLayer = firstLayer
-    self.blocks = blocks
+    self.layers = layers
   }
 }

@@ -37,6 +37,14 @@ public final class KVCache {
   /// A sequence without tokens.
   public func makeSequence() -> KVSequence { KVSequence(self, pages: [], count: 0) }
 
+  /// A sequence that begins with the tokens of some pages, which it shares: each the keys and values of `pageTokens`
+  /// tokens that follow those of the page before.
+  public func makeSequence(_ pages: [KVPage]) -> KVSequence {
+    precondition(pages.allSatisfy { $0.cache === self }, "pages stay in their cache")
+    for page in pages { hold(page.index) }
+    return KVSequence(self, pages: pages.map(\.index), count: pages.count * pageTokens)
+  }
+
   /// nil when the limit is reached.
   fileprivate func take() -> Int? {
     if let page = free.popLast() {
@@ -61,6 +69,23 @@ public final class KVCache {
   fileprivate func copy(_ from: Int, to: Int) { pages[to].update(from: pages[from], count: pageFloats) }
 
   fileprivate func address(_ page: Int) -> UnsafeMutablePointer<Float> { pages[page] }
+}
+
+/// A whole page of some sequence's tokens, held as long as this object lives, the sequence or not.
+public final class KVPage {
+  fileprivate let cache: KVCache
+  fileprivate let index: Int
+
+  fileprivate init(_ cache: KVCache, _ index: Int) {
+    self.cache = cache
+    self.index = index
+    cache.hold(index)
+  }
+
+  deinit { cache.release(index) }
+
+  /// A sequence, or another object, holds the page too.
+  public var isShared: Bool { cache.isShared(index) }
 }
 
 /// The keys and values of one sequence's tokens. Its pages go back to the cache with it.
@@ -105,6 +130,12 @@ public final class KVSequence {
     let pages = Array(held.prefix((tokens + cache.pageTokens - 1) / cache.pageTokens))
     for page in pages { cache.hold(page) }
     return KVSequence(cache, pages: pages, count: tokens)
+  }
+
+  /// One of the pages that are full.
+  public func page(_ index: Int) -> KVPage {
+    precondition(index >= 0 && (index + 1) * cache.pageTokens <= count, "a page is kept when it is full")
+    return KVPage(cache, held[index])
   }
 
   /// Addresses of the pages that hold its tokens and `tokens` more.

@@ -20,6 +20,8 @@ public enum ModelError: Error, Equatable, Sendable {
   case wrongShape(name: String, expected: [Int], actual: [Int])
   /// The tensor holds no floats.
   case wrongElementType(name: String, elementType: ElementType)
+  /// A NaN or an infinity in a tensor, or in what is computed from the weights.
+  case notFinite(name: String)
 }
 
 extension ModelError: CustomStringConvertible {
@@ -40,6 +42,7 @@ extension ModelError: CustomStringConvertible {
       "the tensor \(name) has the shape \(actual) where \(expected) is expected"
     case .wrongElementType(let name, let type):
       "the tensor \(name) holds \(type.rawValue) elements where floats are expected"
+    case .notFinite(let name): "\(name) holds a value that is not finite"
     }
   }
 }

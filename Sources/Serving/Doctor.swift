@@ -14,7 +14,12 @@ public enum Doctor {
     let flags = Set(
       (read("/proc/cpuinfo").split(separator: "\n").first { $0.hasPrefix("flags") } ?? "").split(
         separator: " "))
-    let set = flags.contains("avx512f") ? "avx512" : flags.contains("avx2") ? "avx2" : "scalar"
+    let integers = flags.isSuperset(of: ["avx512f", "avx512bw", "avx512_vnni"])
+    let pairs = integers && flags.contains("avx512_bf16")
+    let set =
+      integers
+      ? (pairs ? "avx512bf16" : "avx512vnni")
+      : flags.contains("avx512f") ? "avx512" : flags.contains("avx2") ? "avx2" : "scalar"
     let process = ProcessInfo.processInfo
     let memory = process.physicalMemory >> 20
     return [

@@ -60,11 +60,11 @@ extension JobRunner {
             checkpoints, base: node.checkpoint, options: options, progress: goesOn)
         case .adapters:
           return try SubspaceExtraction.adapters(
-            versions, sites: node.encoder.sites, base: node.encoder.digest, options: options, progress: goesOn
+            versions, sites: node.model.sites, base: node.model.digest, options: options, progress: goesOn
           )
         case .random:
           return try SubspaceExtraction.random(
-            sites: node.encoder.sites, base: node.encoder.digest, options: options)
+            sites: node.model.sites, base: node.model.digest, options: options)
         }
       }
     }

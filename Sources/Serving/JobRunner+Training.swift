@@ -1,6 +1,7 @@
 internal import Adapters
 internal import Digests
 internal import Engine
+internal import Foundation
 internal import Logging
 internal import Models
 internal import Store
@@ -133,15 +134,18 @@ extension JobRunner {
       let saved = try await stored { () throws(StoreError) in
         try await node.store.latestCheckpoint(of: job.id)
       }
+      // Each lane has a shard at work.
+      let limitBytes = Int(clamping: ProcessInfo.processInfo.physicalMemory) / node.lanes.count
       do throws(TrainingError) {
         if let saved {
           return try TrainingRun(
-            resuming: saved, encoder: node.encoder, subspace: prepared.subspace, resident: prepared.resident,
-            set: prepared.set, settings: prepared.request.settings, from: prepared.from)
+            resuming: saved, base: node.model, subspace: prepared.subspace, resident: prepared.resident,
+            set: prepared.set, settings: prepared.request.settings, from: prepared.from,
+            limitTapeBytes: limitBytes)
         }
         return try TrainingRun(
-          encoder: node.encoder, subspace: prepared.subspace, resident: prepared.resident, set: prepared.set,
-          settings: prepared.request.settings, from: prepared.from)
+          base: node.model, subspace: prepared.subspace, resident: prepared.resident, set: prepared.set,
+          settings: prepared.request.settings, from: prepared.from, limitTapeBytes: limitBytes)
       } catch {
         throw ServingError(error)
       }
@@ -236,7 +240,7 @@ extension JobRunner {
         normalize: true)
     }
     var predictions: [Prediction] = []
-    let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)
+    let executor = BatchExecutor(base: node.model, lanes: node.lanes)
     for start in stride(from: 0, to: rows.count, by: 32) {
       predictions += await executor.run(
         Array(rows[start..<min(start + 32, rows.count)]), primary: node.subspaces.primary)

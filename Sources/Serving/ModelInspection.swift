@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Models
 internal import Tokenizers
 
@@ -15,25 +14,19 @@ public struct ModelInspection: Sendable {
   public let contextTokens: Int
   public let vocabulary: Int
   public let sites: [(name: String, inputs: Int, outputs: Int)]
+  private let modelSites: [Site]
+  private let family: ModelFamily
 
   /// Reads the whole folder, so that what the daemon would refuse is refused here.
   ///
   /// - Throws: `.validation` naming the fault.
   public init(directory: String) throws(ServingError) {
-    let checkpoint: Checkpoint
-    do throws(ModelError) {
-      checkpoint = try Checkpoint(directory: directory)
-    } catch {
-      throw .validation([FieldError("model", "\(error)")])
-    }
-    guard let bytes = FileManager.default.contents(atPath: directory + "/tokenizer.json") else {
-      throw .validation([FieldError("model", "has no tokenizer.json")])
-    }
-    do throws(TokenizerError) {
-      vocabulary = try Tokenizer(json: [UInt8](bytes)).vocabularySize
-    } catch {
-      throw .validation([FieldError("model", "\(error)")])
-    }
+    self.init(try ModelFolder(directory: directory))
+  }
+
+  init(_ folder: ModelFolder) {
+    let checkpoint = folder.checkpoint
+    vocabulary = folder.tokenizer.vocabularySize
     let shape = checkpoint.configuration
     digest = "\(checkpoint.digest)"
     architecture = shape.modelType
@@ -43,6 +36,11 @@ public struct ModelInspection: Sendable {
     layers = shape.layers
     heads = shape.heads
     contextTokens = checkpoint.textLimit
-    sites = checkpoint.sites.map { ($0.name, $0.inputs, $0.outputs) }
+    modelSites = checkpoint.sites
+    family = shape.family
+    sites = modelSites.map { ($0.name, $0.inputs, $0.outputs) }
   }
+
+  /// Bytes of one more task at a rank: on query and value, on the whole attention, on all sites.
+  public func taskBytes(rank: Int) -> [TaskBytes] { TaskBytes.all(modelSites, family, rank: rank) }
 }

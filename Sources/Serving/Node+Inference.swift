@@ -16,6 +16,7 @@ extension Node {
     principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     let time = try admit(rows: inputs.count, timeoutMilliseconds)
+    if task == Self.baseTask { try requireEmbeddings(pointer: "task") }
     let lease = try await lease(LeaseKey(task: task, version: options.version))
     let rows = try await tokenise(inputs) { _ in options }
     let part = lease.part(rows.encodings, 0..<inputs.count, normalize: options.normalize)
@@ -28,6 +29,9 @@ extension Node {
     items: [InferenceItem], inputs: InferenceInputs, timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     let time = try admit(rows: items.count, timeoutMilliseconds)
+    if let index = items.firstIndex(where: { $0.task == Self.baseTask }) {
+      try requireEmbeddings(pointer: "/items/\(index)/task")
+    }
     let (leases, leaseOf) = try await leases(for: items)
     var rows = try await tokenise(inputs) { items[$0].options }
     // Rows of one version and one wish become neighbours: by subspace, then task, then arrival.
@@ -55,6 +59,16 @@ extension Node {
     var predictions = outcome.predictions
     for (place, item) in order.enumerated() { predictions[item] = outcome.predictions[place] }
     return InferenceResult(outcome, predictions, sources: leases.map(\.source), sourceOf: leaseOf, rows)
+  }
+
+  /// The bare base answers with embeddings where it is an encoder.
+  private func requireEmbeddings(pointer: String) throws(ServingError) {
+    guard model.family == .decoder else { return }
+    throw .validation([
+      FieldError(
+        pointer, "is the bare base, a decoder, which has no embeddings of its own",
+        allowed: "a task of the kind embedding")
+    ])
   }
 
   /// Decided before anything is leased or tokenised: whether the rows find room, and their deadline.
@@ -155,7 +169,7 @@ extension Node {
       }
       do throws(AdapterError) {
         adapter = cache.insert(
-          try ResidentAdapter(try AdapterVersion(encoded: bytes), sites: encoder.sites), digest: task.digest)
+          try ResidentAdapter(try AdapterVersion(encoded: bytes), sites: model.sites), digest: task.digest)
       } catch {
         throw ServingError(error)
       }
@@ -170,8 +184,8 @@ extension Node {
   private func inactive(_ name: String, _ version: Int) async throws(ServingError) -> ActiveTask {
     let kind = try await stored { () throws(StoreError) in try await store.task(name) }.kind
     let record = try await stored { () throws(StoreError) in try await store.version(version, of: name) }
-    guard record.base == "\(encoder.digest)" else {
-      throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
+    guard record.base == "\(model.digest)" else {
+      throw .baseMismatch(expected: "\(model.digest)", actual: record.base)
     }
     guard let task = ActiveTask(record, kind: kind) else {
       throw .internal(cause: "\(name) is of the unknown kind \(kind)")
@@ -184,7 +198,7 @@ extension Node {
     do throws(StoreError) {
       let record = try await store.task(name)
       guard let active = record.active else { return .notFound(.version, id: name) }
-      return .baseMismatch(expected: "\(encoder.digest)", actual: active.base)
+      return .baseMismatch(expected: "\(model.digest)", actual: active.base)
     } catch {
       return ServingError(error)
     }
@@ -206,6 +220,9 @@ extension Node {
         ? encode(inputs, limit) : await lanes.run(.inference) { _ in encode(inputs, limit) })
     // In place: an element on its own would be retained.
     for index in rows.encodings.indices {
+      guard !rows.encodings[index].ids.isEmpty else {
+        throw .validation([FieldError(inputs.pointer(index), "has no tokens", allowed: "another text")])
+      }
       rows.tokens += rows.encodings[index].ids.count
       guard rows.encodings[index].isTruncated else { continue }
       rows.truncated += 1

@@ -44,9 +44,10 @@ extension Node {
       settings: request.settings, subspace: subspace, activate: request.activate,
       fromTask: request.from?.task,
       fromVersion: request.from?.version)
+    let visible = stored.visible(on: model.family)
     let job = NewJob(
       type: JobType.train.rawValue, base: base.digest, task: request.task, method: request.settings.method,
-      settings: stored.visible, request: JSONText.plain(stored), dataset: dataset,
+      settings: visible, request: JSONText.plain(stored), dataset: dataset,
       idempotencyKey: request.idempotencyKey, requestDigest: request.requestDigest,
       createdBy: principal.name)
     guard let upload, case .examples(let examples) = request.data else { return try await accept(job).job }
@@ -160,7 +161,9 @@ extension Node {
   /// - Returns: the digest of the subspace, where the method needs one.
   private func check(_ request: TrainingRequest) async throws(ServingError) -> String? {
     try await admitJob()
-    do throws(TrainingError) { try request.settings.validate() } catch { throw ServingError(error) }
+    do throws(TrainingError) { try request.settings.validate(on: model.family) } catch {
+      throw ServingError(error)
+    }
     guard request.task != Self.baseTask else {
       throw .validation([FieldError("/task", "base is reserved", allowed: "another name")])
     }
@@ -196,8 +199,8 @@ extension Node {
     let record = try await stored { () throws(StoreError) in
       try await store.subspace(request.subspace ?? "default", base: base.digest)
     }
-    guard record.base == "\(encoder.digest)" else {
-      throw .baseMismatch(expected: "\(encoder.digest)", actual: record.base)
+    guard record.base == "\(model.digest)" else {
+      throw .baseMismatch(expected: "\(model.digest)", actual: record.base)
     }
     guard request.settings.rank <= record.rank else {
       throw .validation([
@@ -247,7 +250,7 @@ struct StoredTrainingRequest: Codable, Sendable {
   let fromVersion: Int?
 
   /// The settings as the job shows them, by the names of the request.
-  var visible: String {
+  func visible(on family: ModelFamily) -> String {
     struct Visible: Encodable {
       let kind: String
       let method: String
@@ -271,19 +274,21 @@ struct StoredTrainingRequest: Codable, Sendable {
       let pooling: String
       let headDense: String
       let temperature: Float
+      let recompute: Bool
       let activate: String
       let from: String?
     }
     return JSONText.object(
       Visible(
         kind: settings.kind.rawValue, method: settings.method, subspace: subspace, rank: settings.rank,
-        alpha: settings.alpha, sites: settings.sites.map(\.rawValue), epochs: settings.epochs,
+        alpha: settings.alpha, sites: settings.sites.map(family.name(of:)), epochs: settings.epochs,
         batchSize: settings.batchSize, learningRate: settings.learningRate,
-        headLearningRate: settings.headLearningRate, basisLearningRate: settings.basisLearningRate,
+        headLearningRate: settings.headLearningRate, basisLearningRate: settings.basisRate,
         schedule: settings.schedule.rawValue, warmup: settings.warmup, weightDecay: settings.weightDecay,
         clipNorm: settings.clipNorm, dropout: settings.dropout, maxLength: settings.maxLength,
         validation: settings.validation, seed: settings.seed, pooling: settings.pooling.rawValue,
         headDense: settings.headDense.rawValue, temperature: settings.temperature,
-        activate: activate.rawValue, from: fromTask.flatMap { task in fromVersion.map { "\(task)@\($0)" } }))
+        recompute: settings.recompute, activate: activate.rawValue,
+        from: fromTask.flatMap { task in fromVersion.map { "\(task)@\($0)" } }))
   }
 }

@@ -38,7 +38,7 @@ extension Node {
       let known = (["base"] + configuration.checkpoints.keys.sorted()).joined(separator: ", ")
       throw .validation([FieldError("/checkpoints", "\(name) is not known", allowed: known)])
     }
-    let most = encoder.sites.map(\.outputs).max() ?? 0
+    let most = model.sites.map(\.outputs).max() ?? 0
     guard (1...most).contains(request.rank) else {
       throw .validation([FieldError("/rank", "is \(request.rank)", allowed: "1 through \(most)")])
     }

@@ -45,7 +45,7 @@ extension Node {
 
   public func rollback(task: String, principal: Principal) async throws(ServingError) -> TaskSummary {
     let kind = try await stored { () throws(StoreError) in try await store.task(task) }.kind
-    let base = "\(encoder.digest)"
+    let base = "\(model.digest)"
     let catalog = catalog
     _ = try await stored { () throws(StoreError) in
       try await store.rollback(task: task) { record in
@@ -84,10 +84,10 @@ extension Node {
   ) async throws(ServingError) -> (version: Int, isActive: Bool) {
     let encoded = version.encoded()
     let digest = "\(Digest.sha256(of: encoded))"
-    let sites = encoder.sites.map(\.name).filter { version.updates[$0] != nil }
+    let sites = model.sites.map(\.name).filter { version.updates[$0] != nil }
     do throws(AdapterError) {
       // Resident before it is visible: the first request after the swap finds it.
-      _ = cache.insert(try ResidentAdapter(version, sites: encoder.sites), digest: digest)
+      _ = cache.insert(try ResidentAdapter(version, sites: model.sites), digest: digest)
     } catch {
       throw ServingError(error)
     }
@@ -116,7 +116,7 @@ extension Node {
       name: record.name, kind: TaskKind(rawValue: record.kind) ?? .classification,
       labels: JSONText.strings(record.labels), activeVersion: record.active?.version,
       active: record.active.map(summary(_:)), versionCount: record.versionCount, bytes: record.byteCount,
-      isServed: record.active?.base == "\(encoder.digest)", createdAt: Timestamp.text(record.createdAt),
+      isServed: record.active?.base == "\(model.digest)", createdAt: Timestamp.text(record.createdAt),
       createdBy: record.createdBy)
   }
 

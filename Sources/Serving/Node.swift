@@ -12,9 +12,8 @@ internal import Tokenizers
 public final class Node: ServingNode {
   public let base: BaseSummary
   let configuration: ServingConfiguration
-  let checkpoint: Checkpoint
-  let encoder: Encoder
-  let tokenizer: Tokenizer
+  let folder: ModelFolder
+  let model: BaseModel
   let store: Store
   let lanes: ComputeLanes
   let cache: AdapterCache
@@ -26,6 +25,9 @@ public final class Node: ServingNode {
   let runner: JobRunner
   let log: Logger
   private let phase = Mutex(Phase.open)
+
+  var checkpoint: Checkpoint { folder.checkpoint }
+  var tokenizer: Tokenizer { folder.tokenizer }
 
   private enum Phase { case open, draining, closed }
 
@@ -44,38 +46,33 @@ public final class Node: ServingNode {
     _ configuration: ServingConfiguration, log: Logger, isStopping: @Sendable () -> Bool = { false },
     replacing: @Sendable (InferenceStages) -> InferenceStages
   ) async throws(ServingError) -> Node {
-    let checkpoint: Checkpoint
-    let encoder: Encoder
-    let tokenizer: Tokenizer
+    let format = try WeightFormat(named: configuration.weights)
     var watch = Stopwatch()
     log.info(
       "opening",
       metadata: ["model": "\(configuration.modelDirectory)", "store": "\(configuration.storePath)"])
+    let folder = try ModelFolder(directory: configuration.modelDirectory)
+    let model: BaseModel
     do throws(ModelError) {
-      checkpoint = try Checkpoint(directory: configuration.modelDirectory)
-      encoder = try Encoder(checkpoint)
-    } catch {
-      throw .validation([FieldError("model", "\(error)")])
-    }
-    let tokenizerPath = configuration.modelDirectory + "/tokenizer.json"
-    guard let bytes = FileManager.default.contents(atPath: tokenizerPath) else {
-      throw .validation([FieldError("model", "has no tokenizer.json")])
-    }
-    do throws(TokenizerError) {
-      tokenizer = try Tokenizer(json: [UInt8](bytes))
+      model = try BaseModel(folder.checkpoint, weights: format)
     } catch {
       throw .validation([FieldError("model", "\(error)")])
     }
     if isStopping() { throw .cancelled }
-    log.info("base loaded", metadata: ["base": "\(encoder.digest)", "seconds": "\(watch.lap())"])
+    log.info(
+      "base loaded",
+      metadata: [
+        "base": "\(model.digest)", "architecture": "\(model.configuration.modelType)",
+        "weights": "\(format.rawValue)", "seconds": "\(watch.lap())",
+      ])
     let store = try await stored { () throws(StoreError) in
       try Store(
         path: configuration.storePath, now: { Int64(Date().timeIntervalSince1970 * 1_000) },
         makeID: { $0 + Digest.hex(RandomBytes.make(count: 10)) }, faults: FaultSwitch.fromEnvironment())
     }
     let node = Node(
-      configuration: configuration, checkpoint: checkpoint, encoder: encoder, tokenizer: tokenizer,
-      store: store, log: log, replacing: replacing)
+      configuration: configuration, folder: folder, model: model, store: store, log: log,
+      replacing: replacing)
     log.info("store opened", metadata: ["seconds": "\(watch.lap())"])
     do throws(ServingError) {
       try await node.loadCatalog()
@@ -91,20 +88,20 @@ public final class Node: ServingNode {
   }
 
   private init(
-    configuration: ServingConfiguration, checkpoint: Checkpoint, encoder: Encoder, tokenizer: Tokenizer,
-    store: Store, log: Logger, replacing: (InferenceStages) -> InferenceStages
+    configuration: ServingConfiguration, folder: ModelFolder, model: BaseModel, store: Store, log: Logger,
+    replacing: (InferenceStages) -> InferenceStages
   ) {
     self.configuration = configuration
-    self.checkpoint = checkpoint
-    self.encoder = encoder
-    self.tokenizer = tokenizer
+    self.folder = folder
+    self.model = model
     self.store = store
     self.log = log
     lanes = ComputeLanes(count: configuration.lanes)
     cache = AdapterCache(limitBytes: configuration.cacheBytes)
-    subspaces = SubspaceCache(store: store, sites: encoder.sites)
+    subspaces = SubspaceCache(store: store, sites: model.sites)
     let subspaces = subspaces
-    let executor = BatchExecutor(encoder: encoder, lanes: lanes)
+    let executor = BatchExecutor(base: model, lanes: lanes)
+    let tokenizer = folder.tokenizer
     stages = replacing(
       InferenceStages(
         encode: { inputs, limit in
@@ -114,12 +111,13 @@ public final class Node: ServingNode {
     scheduler = InferenceScheduler(
       compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
     runner = JobRunner()
-    let shape = encoder.configuration
+    let shape = model.configuration
     base = BaseSummary(
-      digest: "\(encoder.digest)", architecture: shape.modelType, parameters: encoder.parameterCount,
-      elementType: checkpoint.elementTypeName, width: shape.hiddenSize, layers: shape.layers,
-      heads: shape.heads, contextTokens: checkpoint.textLimit, residentBytes: encoder.residentBytes,
-      sites: encoder.sites.map { ($0.name, $0.inputs, $0.outputs) })
+      digest: "\(model.digest)", architecture: shape.modelType, family: shape.family,
+      parameters: model.parameterCount, elementType: folder.checkpoint.elementTypeName,
+      weights: model.weightFormat, width: shape.hiddenSize, layers: shape.layers, heads: shape.heads,
+      contextTokens: folder.checkpoint.textLimit, residentBytes: model.residentBytes,
+      sites: model.sites.map { ($0.name, $0.inputs, $0.outputs) })
   }
 
   /// Answers requests and runs jobs until `drain` has let both end.
@@ -185,7 +183,7 @@ public final class Node: ServingNode {
     metrics.residentAdapterBytes = cached.bytes
     metrics.adapterLoads = cached.loads
     metrics.adapterEvictions = cached.evictions
-    metrics.residentBaseBytes = encoder.residentBytes
+    metrics.residentBaseBytes = model.residentBytes
     metrics.residentSubspaceBytes = subspaces.bytes
     metrics.trainingSteps = runner.steps
     metrics.tasks = catalog.count
@@ -201,7 +199,7 @@ public final class Node: ServingNode {
   }
 
   private func loadCatalog() async throws(ServingError) {
-    let digest = "\(encoder.digest)"
+    let digest = "\(model.digest)"
     var strangers: [String: [String]] = [:]
     for (kind, record) in try await stored({ () throws(StoreError) in try await store.activeVersions() }) {
       if record.base != digest {
@@ -222,7 +220,7 @@ public final class Node: ServingNode {
   /// The first start with this base: B from the base's own weights.
   private func ensureDefaultSubspace() async throws(ServingError) {
     do throws(StoreError) {
-      let record = try await store.subspace("default", base: "\(encoder.digest)")
+      let record = try await store.subspace("default", base: "\(model.digest)")
       try await subspaces.makePrimary(record.digest)
     } catch {
       guard case .notFound = error else { throw ServingError(error) }

@@ -1,7 +1,11 @@
+internal import Models
+
 /// What the daemon's core needs to open.
 public struct ServingConfiguration: Sendable {
   /// Folder of the base as Hugging Face lays it out.
   public var modelDirectory: String
+  /// How the base's weights are held in memory: one of `weightFormats`.
+  public var weights = "f32"
   /// SQLite file; made where it is missing.
   public var storePath: String
   /// Further checkpoints of the base's architecture, by the name that requests use.
@@ -22,6 +26,8 @@ public struct ServingConfiguration: Sendable {
   public var checkpointSteps = 50
   /// Columns of the subspace made at the first start.
   public var defaultSubspaceRank = 64
+
+  public static var weightFormats: [String] { WeightFormat.allCases.map(\.rawValue) }
 
   public init(modelDirectory: String, storePath: String) {
     self.modelDirectory = modelDirectory

@@ -1,4 +1,5 @@
 public import Adapters
+public import Models
 public import Training
 
 /// Who asks. Stored as `created_by` with whatever the request makes.
@@ -287,8 +288,12 @@ public struct SubspaceSummary: Sendable {
 public struct BaseSummary: Sendable {
   public let digest: String
   public let architecture: String
+  public let family: ModelFamily
   public let parameters: Int
+  /// Of the checkpoint.
   public let elementType: String
+  /// What the resident projections are held as.
+  public let weights: WeightFormat
   public let width: Int
   public let layers: Int
   public let heads: Int

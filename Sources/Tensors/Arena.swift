@@ -20,6 +20,20 @@ public final class Arena {
   /// What is in use now, in bytes.
   public var usedBytes: Int { usedBefore + offset }
 
+  /// Who helps its thread, now.
+  public var crew: Crew?
+
+  /// Threads that `share` runs on at most.
+  public var members: Int { crew?.members ?? 1 }
+
+  /// Runs `body` for every piece, dealt out to the crew where there is one.
+  /// - Parameter body: takes nothing of the arena; pieces must not touch each other's results. `member` is below `members`
+  ///   and no two threads have the same.
+  public func share(_ pieces: Int, _ body: @escaping (_ piece: Int, _ member: Int) -> Void) {
+    if let crew, pieces > 1 { return crew.share(pieces, body) }
+    for piece in 0..<pieces { body(piece, 0) }
+  }
+
   public init() {}
 
   deinit {

@@ -3,7 +3,7 @@ internal import COpenBLAS
 
 /// Which kernels this process runs.
 public enum Kernels {
-  /// "avx512", "avx2" or "scalar": the best that this processor has, chosen once.
+  /// "avx512bf16", "avx512vnni", "avx512", "avx2" or "scalar": the best that this processor has, chosen once.
   public static var instructionSet: String { String(cString: table.name) }
 
   /// The chosen kernels.

@@ -32,7 +32,7 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var learningRate: Float
   /// The peak rate of the head.
   public var headLearningRate: Float
-  /// The peak rate of B where it trains; nil: the method's default.
+  /// The peak rate of B where it trains; nil: A's.
   public var basisLearningRate: Float?
   public var schedule: LearningRateSchedule = .linear
   /// Share of all steps, 0 ..< 1.
@@ -41,7 +41,7 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var weightDecay: Float = 0
   /// The gradient's global norm at most; 0 is off.
   public var clipNorm: Float = 1
-  /// Share of the encoder's hidden values dropped while training, 0 ..< 1.
+  /// Share of an encoder's hidden values dropped while training, 0 ..< 1; 0 on a decoder.
   public var dropout: Float = 0
   /// Tokens of one text at most, special ones included.
   public var maxLength: Int = 128
@@ -52,6 +52,14 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   public var headDense: HeadDense = .none
   /// Embedding: similarities are divided by it.
   public var temperature: Float = 0.05
+  /// Keep each layer's input only between forward and backward, and compute the rest again: the same version bit for
+  /// bit in less memory, for about a third more work.
+  public var recompute: Bool {
+    get { recomputes ?? false }
+    set { recomputes = newValue ? true : nil }
+  }
+  /// Never false, so that settings that were stored without it decode.
+  private var recomputes: Bool?
 
   public init(kind: TaskKind, method: String, learningRate: Float, headLearningRate: Float) {
     self.kind = kind
@@ -61,14 +69,37 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
   }
 
   /// Defaults that are good for a newcomer; unknown methods get CoRA's.
-  public static func defaults(kind: TaskKind, method: String) -> TrainingSettings {
+  public static func defaults(kind: TaskKind, method: String, on family: ModelFamily) -> TrainingSettings {
     let rates = (TrainingMethods.named(method) ?? CoRA.self).learningRates
-    return TrainingSettings(
+    var settings = TrainingSettings(
       kind: kind, method: method, learningRate: rates.coefficients, headLearningRate: rates.head)
+    settings.sites = sites(kind: kind)
+    settings.pooling = pooling(kind: kind, on: family)
+    return settings
   }
 
-  /// Refuses the first setting that is out of range, by its name over HTTP.
-  public func validate() throws(TrainingError) {
+  private static func sites(kind: TaskKind) -> [SiteKind] {
+    switch kind {
+    case .classification, .multilabel, .regression, .embedding: [.query, .value]
+    }
+  }
+
+  /// The last token of a decoder alone has seen the whole text; a text's meaning as a vector is spread over all.
+  private static func pooling(kind: TaskKind, on family: ModelFamily) -> Pooling {
+    switch (family, kind) {
+    case (.encoder, _), (.decoder, .embedding): .mean
+    case (.decoder, .classification), (.decoder, .multilabel), (.decoder, .regression): .last
+    }
+  }
+
+  /// The rate of B: the one given, else A's; nil where the method does not train B.
+  public var basisRate: Float? {
+    guard TrainingMethods.named(method)?.trainsBasis == true else { return nil }
+    return basisLearningRate ?? learningRate
+  }
+
+  /// Refuses the first setting that is out of range or that the base cannot have, by its name over HTTP.
+  public func validate(on family: ModelFamily) throws(TrainingError) {
     guard TrainingMethods.named(method) != nil else { throw .unknownMethod(method) }
     guard kind != .embedding || batchSize >= 2 else {
       throw .setting(
@@ -92,6 +123,19 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
     }
     guard Set(sites).count == sites.count else {
       throw .setting(name: "sites", reason: "names a site twice")
+    }
+    if let unknown = sites.first(where: { !family.siteKinds.contains($0) }) {
+      throw .setting(name: "sites", reason: "names \(unknown.rawValue), which the base does not have")
+    }
+    guard family == .decoder else { return }
+    guard dropout == 0 else {
+      throw .setting(name: "dropout", reason: "is \(dropout), must be 0: the base is a decoder")
+    }
+    guard pooling != .cls else {
+      throw .setting(name: "pooling", reason: "is cls, but a decoder's first token has seen no other")
+    }
+    guard headDense != .pooler else {
+      throw .setting(name: "head_dense", reason: "is pooler, which a decoder does not have")
     }
   }
 

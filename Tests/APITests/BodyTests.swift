@@ -1,5 +1,6 @@
 import Adapters
 import HTTPWire
+import Models
 import Serving
 import Synchronization
 import Testing
@@ -114,6 +115,9 @@ import Training
     (train(#""alpha":1e39"#), ["/alpha"]),
     (train(#""sites":[]"#), []), (train(#""sites":["query","query"]"#), ["/sites/1"]),
     (train(#""sites":["q"]"#), ["/sites/0"]),
+    (train(#""sites":["q_proj","gate"]"#), ["/sites/0", "/sites/1"]),
+    (train(#""sites":["all"]"#), []), (train(#""sites":["attention","key"]"#), ["/sites/1"]),
+    (train(#""recompute":true"#), []), (train(#""recompute":1"#), ["/recompute"]),
     (train(#""sites":"query""#), ["/sites"]), (train(#""epochs":1001"#), ["/epochs"]),
     (train(#""batch_size":4097"#), ["/batch_size"]),
     (train(#""learning_rate":"NaN""#), ["/learning_rate"]),
@@ -183,7 +187,9 @@ import Training
       #expect(answer["location"] == "/jobs/job_1")
       let request = try #require(node.seen.withLock { $0.training })
       #expect(request.settings.kind.rawValue == kind)
-      #expect(request.settings == TrainingSettings.defaults(kind: request.settings.kind, method: "cora"))
+      #expect(
+        request.settings
+          == TrainingSettings.defaults(kind: request.settings.kind, method: "cora", on: .encoder))
       #expect(request.activate == .always)
     }
   }

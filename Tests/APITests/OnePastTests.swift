@@ -22,7 +22,7 @@ import Testing
     ("/adapters/tickets/activate", "Activation", #"{"version":1,"expected":1}"#),
     (
       "/train", "TrainRequest",
-      #"{"task":"t","kind":"classification","method":"cora","data":{"examples":[{"text":"a","text_pair":"b","label":"x","weight":1}]},"subspace":"default","activate":"always","from":"t@1","rank":8,"alpha":16,"sites":["query"],"epochs":1,"batch_size":2,"learning_rate":0.1,"head_learning_rate":0.1,"basis_learning_rate":0.1,"schedule":"linear","warmup":0,"weight_decay":0,"clip_norm":1,"dropout":0,"max_length":16,"validation":0,"seed":1,"pooling":"mean","head_dense":"none","temperature":1}"#
+      #"{"task":"t","kind":"classification","method":"cora","data":{"examples":[{"text":"a","text_pair":"b","label":"x","weight":1}]},"subspace":"default","activate":"always","from":"t@1","rank":8,"alpha":16,"sites":["query"],"epochs":1,"batch_size":2,"learning_rate":0.1,"head_learning_rate":0.1,"basis_learning_rate":0.1,"schedule":"linear","warmup":0,"weight_decay":0,"clip_norm":1,"dropout":0,"max_length":16,"validation":0,"seed":1,"pooling":"mean","head_dense":"none","temperature":1,"recompute":false}"#
     ),
     ("/train", "TrainRequest", #"{"task":"t","data":{"dataset":"ds_1"}}"#),
     ("/train", "TrainRequest", #"{"task":"t","data":{"examples":[{"text":"a","labels":["x"],"weight":1}]}}"#),

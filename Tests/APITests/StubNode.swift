@@ -1,4 +1,5 @@
 import Adapters
+import Models
 import Synchronization
 import Training
 
@@ -25,7 +26,11 @@ final class StubNode: ServingNode {
   /// What `events` answers, call by call; then the end.
   let scripts: Mutex<[[JobEvent]]>
 
-  init(failure: ServingError? = nil, ready: Bool = true, events: [[JobEvent]] = []) {
+  init(
+    failure: ServingError? = nil, ready: Bool = true, events: [[JobEvent]] = [],
+    base: BaseSummary = StubNode.encoder
+  ) {
+    self.base = base
     self.failure = failure
     self.ready = Readiness(isReady: ready, reasons: ready ? [] : ["the base is loading"])
     scripts = Mutex(events)
@@ -35,9 +40,17 @@ final class StubNode: ServingNode {
     if let failure { throw failure }
   }
 
-  let base = BaseSummary(
-    digest: "sha256:00", architecture: "bert", parameters: 1, elementType: "float32", width: 4, layers: 1,
-    heads: 1, contextTokens: 8, residentBytes: 1, sites: [("encoder.layer.0.attention.self.query", 4, 4)])
+  let base: BaseSummary
+
+  static let encoder = BaseSummary(
+    digest: "sha256:00", architecture: "bert", family: .encoder, parameters: 1, elementType: "float32",
+    weights: .f32, width: 4, layers: 1, heads: 1, contextTokens: 512, residentBytes: 1,
+    sites: [("encoder.layer.0.attention.self.query", 4, 4)])
+
+  static let decoder = BaseSummary(
+    digest: "sha256:00", architecture: "qwen3", family: .decoder, parameters: 1, elementType: "BF16",
+    weights: .bf16, width: 4, layers: 1, heads: 1, contextTokens: 64, residentBytes: 1,
+    sites: [("model.layers.0.self_attn.q_proj", 4, 4)])
 
   func readiness() async -> Readiness { ready }
   func metrics() async -> ServingMetrics { ServingMetrics() }

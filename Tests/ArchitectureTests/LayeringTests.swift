@@ -30,7 +30,7 @@ struct LayeringTests {
       ],
       outside: platform.union(foundation).union(["Logging"])),
     "Engine": Row(
-      ours: ["Training", "Adapters", "Models", "Tensors"],
+      ours: ["Scheduling", "Training", "Adapters", "Models", "Tensors", "Tokenizers"],
       outside: platform.union(foundation)),
     "Training": Row(
       ours: ["Adapters", "Models", "Tensors", "Tokenizers"],

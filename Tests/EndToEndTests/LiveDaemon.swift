@@ -44,24 +44,25 @@ final class LiveDaemon: Sendable {
   ///   - environment: added to the test's own.
   /// - Throws: `Failure` with its log where it ends before, or takes longer than `seconds`.
   static func start(
-    store: String, folder: String, listen: [String] = ["127.0.0.1:0"], arguments: [String] = [],
-    environment: [String: String] = [:], seconds: Double = 120
+    store: String, folder: String, model: String = model, listen: [String] = ["127.0.0.1:0"],
+    arguments: [String] = [], environment: [String: String] = [:], seconds: Double = 120
   ) async throws -> LiveDaemon {
     let daemon = try LiveDaemon(
-      store: store, folder: folder, listen: listen, arguments: arguments, environment: environment)
+      store: store, folder: folder, model: model, listen: listen, arguments: arguments,
+      environment: environment)
     try await daemon.listening(seconds: seconds)
     return daemon
   }
 
   /// Starts the process alone.
   init(
-    store: String, folder: String, listen: [String] = ["127.0.0.1:0"], arguments: [String] = [],
-    environment: [String: String] = [:]
+    store: String, folder: String, model: String = model, listen: [String] = ["127.0.0.1:0"],
+    arguments: [String] = [], environment: [String: String] = [:]
   ) throws {
     process = Process()
     process.executableURL = URL(fileURLWithPath: Self.binary)
     process.arguments =
-      ["serve", "--model", Self.model, "--store", store] + listen.flatMap { ["--listen", $0] } + arguments
+      ["serve", "--model", model, "--store", store] + listen.flatMap { ["--listen", $0] } + arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     listeners = listen.count
     logPath = folder + "/daemon.log"

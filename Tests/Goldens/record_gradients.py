@@ -1,14 +1,15 @@
 """Records gradients of A, B and head with torch, for Tests/TrainingTests/GradientGoldenTests.swift.
 
-   python record_gradients.py [MINILM_FOLDER]
+   python record_gradients.py [MINILM_FOLDER | decoder]
 
-Writes gradients/random-mean.safetensors, gradients/random-pooler.safetensors and, with a folder of all-MiniLM-L6-v2,
-gradients/minilm-mean.safetensors: one tensor per gradient, the loss in the metadata. Weights of the random BERT, the
-inputs and the factors come from `stream`, which the tests have in Swift; no weights are stored."""
+Writes gradients/random-mean.safetensors, gradients/random-pooler.safetensors, gradients/decoder-last.safetensors (with
+`decoder` that one alone) and, with a folder of all-MiniLM-L6-v2, gradients/minilm-mean.safetensors: one tensor per
+gradient, the loss in the metadata. Weights of the random models, the inputs and the factors come from `stream`, which the
+tests have in Swift; no weights are stored."""
 import sys, pathlib
 import numpy as np, torch
 from safetensors.numpy import save_file
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model
 
 M = (1 << 64) - 1
 
@@ -41,23 +42,44 @@ def fill(model):
             p.data = 0.2 * u
 
 
+def fill_decoder(model):
+    """The names of a checkpoint of a language model: the tests write one."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(False)
+        u = tensor("model." + name, tuple(p.shape), 1)
+        p.copy_(1 + 0.1 * u if name.endswith("norm.weight") else 0.2 * u)
+
+
 LENGTHS = [3, 11, 26, 7, 40, 19]
 WEIGHTS = [1.0, 2.0, 1.0, 0.5, 1.0, 3.0]
 LABELS, RANK, ALPHA = 4, 4, 16.0
 
 
+DECODER_SITES = [f"self_attn.{x}_proj" for x in "qkvo"] + [f"mlp.{x}_proj" for x in ("gate", "up", "down")]
+
+
+def adapted(model):
+    """Name and module of each adapted projection: query and value of a BERT, all seven of a decoder."""
+    if isinstance(model, BertModel):
+        for layer, block in enumerate(model.encoder.layer):
+            for kind in ("query", "value"):
+                yield f"encoder.layer.{layer}.attention.self.{kind}", getattr(block.attention.self, kind)
+    else:
+        for layer, block in enumerate(model.layers):
+            for path in DECODER_SITES:
+                yield f"model.layers.{layer}.{path}", block.get_submodule(path)
+
+
 def record(model, out, pooler, vocabulary):
     width = model.config.hidden_size
+    is_decoder = not isinstance(model, BertModel)
     factors, head = {}, {}
-    for layer, block in enumerate(model.encoder.layer):
-        for kind in ("query", "value"):
-            linear = getattr(block.attention.self, kind)
-            site = f"encoder.layer.{layer}.attention.self.{kind}"
-            a = tensor(site + ".A", (RANK, width), 0.05).requires_grad_()
-            b = tensor(site + ".B", (width, RANK), 0.05).requires_grad_()
-            factors[site + ".A"], factors[site + ".B"] = a, b
-            linear.register_forward_hook(
-                lambda m, i, o, a=a, b=b: o + (ALPHA / RANK) * (i[0] @ a.T) @ b.T)
+    for site, linear in adapted(model):
+        a = tensor(site + ".A", (RANK, linear.in_features), 0.05).requires_grad_()
+        b = tensor(site + ".B", (linear.out_features, RANK), 0.05).requires_grad_()
+        factors[site + ".A"], factors[site + ".B"] = a, b
+        linear.register_forward_hook(
+            lambda m, i, o, a=a, b=b: o + (ALPHA / RANK) * (i[0] @ a.T) @ b.T)
     head["head.linear.weight"] = tensor("head.linear.weight", (LABELS, width), 0.3).requires_grad_()
     head["head.linear.bias"] = tensor("head.linear.bias", (LABELS,), 0.1).requires_grad_()
     if pooler:
@@ -68,10 +90,11 @@ def record(model, out, pooler, vocabulary):
         u = stream(f"ids.{row}", length)
         ids = ((u.astype(np.float64) + 1) / 2 * vocabulary).astype(np.int64)
         types = (np.arange(length) >= length - length // 3).astype(np.int64)
+        types = {} if is_decoder else {"token_type_ids": torch.tensor(types)[None]}
         hidden = model(
-            input_ids=torch.tensor(ids)[None], token_type_ids=torch.tensor(types)[None],
-            attention_mask=torch.ones(1, length, dtype=torch.long)).last_hidden_state[0]
-        x = hidden[0] if pooler else hidden.mean(0)
+            input_ids=torch.tensor(ids)[None], attention_mask=torch.ones(1, length, dtype=torch.long),
+            **types).last_hidden_state[0]
+        x = hidden[-1] if is_decoder else hidden[0] if pooler else hidden.mean(0)
         if pooler:
             x = torch.tanh(head["head.dense.weight"] @ x + head["head.dense.bias"])
         logits = head["head.linear.weight"] @ x + head["head.linear.bias"]
@@ -87,6 +110,15 @@ def main():
     torch.set_num_threads(1)
     here = pathlib.Path(__file__).parent / "gradients"
     here.mkdir(exist_ok=True)
+    config = Qwen3Config(
+        vocab_size=120, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        intermediate_size=80, max_position_embeddings=64, rms_norm_eps=1e-6, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0), attn_implementation="eager")
+    model = Qwen3Model(config).eval()
+    fill_decoder(model)
+    record(model, here / "decoder-last.safetensors", False, 120)
+    if sys.argv[1:] == ["decoder"]:
+        return
     for pooler in (False, True):
         config = BertConfig(
             vocab_size=120, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=80,

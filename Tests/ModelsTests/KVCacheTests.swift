@@ -118,6 +118,30 @@ import Testing
     #expect(fromWhole == Array(plain(fixture, tokens)[(32 * width)...]))
   }
 
+  @Test func `a page outlives its sequence and begins others with the same bits`() throws {
+    let fixture = try DecoderFixture("qwen3")
+    let tokens = fixture.sequence(3)
+    let width = fixture.decoder.configuration.hiddenSize
+    let cache = fixture.cache(pageTokens: 16)
+    var pages: [KVPage] = []
+    do {
+      let first = cache.makeSequence()
+      _ = try feed(fixture, first, Array(tokens[..<40]), pieces: [40])
+      pages = (0..<2).map { first.page($0) }
+      #expect(pages.allSatisfy { $0.isShared } && cache.usedPages == 3)
+    }
+    #expect(!pages.contains { $0.isShared } && cache.usedPages == 2)
+    do {
+      let next = cache.makeSequence(pages)
+      #expect(next.count == 32 && next.pageCount == 2 && pages.allSatisfy { $0.isShared })
+      let states = try feed(fixture, next, Array(tokens[32...]), pieces: [7])
+      #expect(states == Array(plain(fixture, tokens)[(32 * width)...]))
+    }
+    #expect(cache.usedPages == 2)
+    pages = []
+    #expect(cache.usedPages == 0 && cache.makeSequence([]).count == 0)
+  }
+
   @Test func `the limit refuses a reservation and changes nothing`() throws {
     let fixture = try DecoderFixture("smollm2")
     let probe = fixture.cache(pageTokens: 16)

@@ -2,6 +2,7 @@ import Adapters
 import Engine
 import Foundation
 import GRDB
+import Models
 import Testing
 import Tokenizers
 import Training
@@ -31,7 +32,7 @@ import Training
 
   @Test func nothingWaitsForASchedulerThatHasEnded() async throws {
     try await withNode { node in
-      let executor = BatchExecutor(encoder: node.encoder, lanes: node.lanes)
+      let executor = BatchExecutor(base: node.model, lanes: node.lanes)
       let scheduler = InferenceScheduler(
         compute: { executor.run($0.flatMap(\.rows), primary: nil, done: $1) }, queueRows: 8, batchTokens: 64)
       @Sendable func ask(_ rows: Int) async throws -> Int {
@@ -132,7 +133,7 @@ import Training
   @Test func onlyABetterVersionTakesThePlaceOfTheActiveOne() async throws {
     try await withNode { node in
       func learn(_ rate: Float) async throws -> Int? {
-        var settings = TrainingSettings.defaults(kind: .classification, method: "cora")
+        var settings = TrainingSettings.defaults(kind: .classification, method: "cora", on: .encoder)
         settings.epochs = 6
         settings.batchSize = 8
         settings.rank = 4

@@ -1,6 +1,7 @@
 import Adapters
 import Foundation
 import Logging
+import Models
 import Serving
 import Testing
 import Training
@@ -76,7 +77,7 @@ extension Node {
     _ task: String, method: String = "cora", activate: Activation = .always, seed: UInt64 = 0,
     idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours
   ) async throws -> JobSummary {
-    var settings = TrainingSettings.defaults(kind: .classification, method: method)
+    var settings = TrainingSettings.defaults(kind: .classification, method: method, on: .encoder)
     settings.epochs = epochs
     settings.batchSize = 8
     settings.rank = 4

@@ -95,7 +95,7 @@ private let widths = [1, 2, 15, 16, 17, 40, 64, 385]
   }
 
   /// But for what a fused multiply-add rounds once.
-  @Test(arguments: [1, 2]) func `instruction sets agree`(_ level: Int) throws {
+  @Test(arguments: [1, 2, 3, 4]) func `instruction sets agree`(_ level: Int) throws {
     guard let fast = ck_at(Int32(level))?.pointee, let slow = ck_at(0)?.pointee else { return }
     let (x, dY, gain) = (random(1, 61, 9), random(1, 61, 10), random(1, 61, 11))
     var results: [[Field]] = []
@@ -162,6 +162,42 @@ private let widths = [1, 2, 15, 16, 17, 40, 64, 385]
       #expect(a.bits == b.bits)
       #expect(Matrix(b.view).values == (0..<inputs).map { matrix[row, $0] })
       #expect(a.isGuarded && b.isGuarded)
+    }
+  }
+
+  @Test(arguments: [(1, 1), (15, 7), (17, 33), (100, 384), (33, 1000), (20, 3100)])
+  func `products of pairs are those of rounded inputs`(_ outputs: Int, _ inputs: Int) {
+    var random = RandomSource(seed: 33, stream: UInt64(outputs * 4096 + inputs))
+    func rounded(_ matrix: Matrix) -> Matrix {
+      var values = matrix.values
+      PackedElement.bfloat16.round(&values, count: values.count)
+      return Matrix(rows: matrix.rows, columns: matrix.columns, values: values)
+    }
+    let matrix = Matrix(randomly: outputs, inputs, &random)
+    let pairs = PackedWeights(matrix, as: .bfloat16Pairs)
+    #expect(pairs.residentBytes == PackedWeights(matrix, as: .bfloat16).residentBytes)
+    let columns = PackedWeights(Matrix(randomly: outputs, 8, &random))
+    let bias = Field(1, outputs, random: &random)
+    let rows = 133
+    let (x, z) = (Field(rows, inputs, random: &random), Field(rows, 8, random: &random))
+    let (w, roundedX) = (rounded(matrix), rounded(Matrix(x.view)))
+    let plain = Twin.product(rows, outputs, inputs, { roundedX[$0, $1] }, { w[$0, $1] })
+    let y = Field(rows, outputs) { _, _ in 0.25 }
+    pairs.multiply(x.view, bias: bias.view.base, extra: nil, accumulate: true, into: y.view)
+    let expected = plain.enumerated().map { $1 + 0.25 + Double(bias.view[0, $0 % outputs]) }
+    #expect(y.distance(from: expected) < Twin.tolerance(inputs, scale: 2))
+    #expect(y.isGuarded)
+    let together = Field(rows, outputs)
+    pairs.multiply(x.view, bias: nil, extra: (z.view, columns), accumulate: false, into: together.view)
+    for size in [1, 2, 3, 4, 6, 7, 12, 13, 97] {
+      let apart = Field(rows, outputs)
+      for start in stride(from: 0, to: rows, by: size) {
+        let range = start..<min(start + size, rows)
+        pairs.multiply(
+          x.view.rows(range), bias: nil, extra: (z.view.rows(range), columns), accumulate: false,
+          into: apart.view.rows(range))
+      }
+      #expect(apart.bits == together.bits, "\(size) rows at a time")
     }
   }
 

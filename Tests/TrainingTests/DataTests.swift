@@ -108,18 +108,18 @@ struct DataTests {
   }
 
   @Test func settingsNameWhatIsOutOfRange() throws {
-    var settings = TrainingSettings.defaults(kind: .classification, method: "cora")
-    try settings.validate()
+    var settings = TrainingSettings.defaults(kind: .classification, method: "cora", on: .encoder)
+    try settings.validate(on: .encoder)
     settings.learningRate = .nan
-    #expect(throws: TrainingError.self) { try settings.validate() }
-    settings = .defaults(kind: .embedding, method: "lora")
+    #expect(throws: TrainingError.self) { try settings.validate(on: .encoder) }
+    settings = .defaults(kind: .embedding, method: "lora", on: .encoder)
     settings.batchSize = 1
-    #expect(throws: TrainingError.self) { try settings.validate() }
-    settings = .defaults(kind: .classification, method: "nothing")
-    #expect(throws: TrainingError.unknownMethod("nothing")) { try settings.validate() }
-    settings = .defaults(kind: .classification, method: "cora")
+    #expect(throws: TrainingError.self) { try settings.validate(on: .encoder) }
+    settings = .defaults(kind: .classification, method: "nothing", on: .encoder)
+    #expect(throws: TrainingError.unknownMethod("nothing")) { try settings.validate(on: .encoder) }
+    settings = .defaults(kind: .classification, method: "cora", on: .encoder)
     settings.sites = [.query, .query]
-    #expect(throws: TrainingError.self) { try settings.validate() }
+    #expect(throws: TrainingError.self) { try settings.validate(on: .encoder) }
   }
 
   @Test func schedules() {

@@ -3,6 +3,7 @@ import Foundation
 import Models
 import Safetensors
 import Tensors
+import TestSupport
 import Testing
 
 @testable import Training
@@ -34,13 +35,15 @@ struct GradientTests {
     }
   }
 
-  private static func version(_ encoder: Encoder, pooler: Bool) -> AdapterVersion {
-    let width = encoder.configuration.hiddenSize
+  private static func version(
+    _ base: BaseModel, pooler: Bool, kinds: [SiteKind] = [.query, .value]
+  ) -> AdapterVersion {
+    let width = base.width
     var updates: [String: SiteUpdate] = [:]
-    for site in encoder.sites where site.kind == .query || site.kind == .value {
+    for site in base.sites where kinds.contains(site.kind) {
       updates[site.name] = SiteUpdate(
-        coefficients: streamMatrix("\(site.name).A", rank, width, scale: 0.05),
-        privateBasis: streamMatrix("\(site.name).B", width, rank, scale: 0.05))
+        coefficients: streamMatrix("\(site.name).A", rank, site.inputs, scale: 0.05),
+        privateBasis: streamMatrix("\(site.name).B", site.outputs, rank, scale: 0.05))
     }
     let linear = DenseLayer(
       weight: streamMatrix("head.linear.weight", labels.count, width, scale: 0.3),
@@ -49,16 +52,17 @@ struct GradientTests {
       weight: streamMatrix("head.dense.weight", width, width, scale: 0.2),
       bias: stream("head.dense.bias", width, scale: 0.05))
     return AdapterVersion(
-      kind: .classification, method: "lora", rank: rank, alpha: alpha, base: encoder.digest, subspace: nil,
+      kind: .classification, method: "lora", rank: rank, alpha: alpha, base: base.digest, subspace: nil,
       updates: updates,
       head: Head(
-        pooling: pooler ? .cls : .mean, dense: pooler ? dense : nil, activation: pooler ? .tanh : nil,
+        pooling: base.family == .decoder ? .last : pooler ? .cls : .mean, dense: pooler ? dense : nil,
+        activation: pooler ? .tanh : nil,
         linear: linear, labels: labels))
   }
 
   /// One step's loss and gradients by tensor name, before the optimiser.
   static func gradients(
-    _ encoder: Encoder, _ rows: [Row], from: AdapterVersion, subspace: Subspace? = nil
+    _ base: BaseModel, _ rows: [Row], from: AdapterVersion, recompute: Bool = false
   ) throws -> (loss: Double, tensors: [String: [Float]]) {
     let examples = rows.enumerated().map { index, row in
       TrainingExample.classification(text: "\(index)", label: labels[row.label], weight: row.weight)
@@ -69,15 +73,18 @@ struct GradientTests {
       let row = rows[Int(text) ?? 0]
       return (row.ids, row.types, false)
     }
-    var settings = TrainingSettings.defaults(kind: .classification, method: from.method)
+    var settings = TrainingSettings.defaults(kind: .classification, method: from.method, on: base.family)
     settings.rank = rank
     settings.alpha = alpha
     settings.batchSize = rows.count
     settings.validation = 0
     settings.pooling = from.head.pooling
     settings.headDense = from.head.dense == nil ? .none : .pooler
-    let run = try TrainingRun(
-      encoder: encoder, subspace: subspace, set: set, settings: settings, from: from)
+    settings.recompute = recompute
+    settings.sites = base.family.siteKinds.filter { kind in
+      base.sites.contains { $0.kind == kind && from.updates[$0.name] != nil }
+    }
+    let run = try TrainingRun(base: base, subspace: nil, set: set, settings: settings, from: from)
     guard case .step(let shards) = run.nextWork() else { return (0, [:]) }
     let arena = Arena()
     let results = shards.map { TrainingRun.compute($0, arena: arena) }
@@ -93,12 +100,17 @@ struct GradientTests {
     return (difference / b.reduce(0) { $0 + $1 * $1 }).squareRoot()
   }
 
-  private static func compare(_ encoder: Encoder, recording: String, vocabulary: Int, pooler: Bool) throws {
+  private static func compare(
+    _ base: BaseModel, recording: String, vocabulary: Int, pooler: Bool,
+    kinds: [SiteKind] = [.query, .value],
+    recompute: Bool = false
+  ) throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appending(path: "Goldens/gradients/\(recording).safetensors")
     let recorded = try SafetensorsDocument(bytes: Array(Data(contentsOf: file)))
     let rows = rows(lengths: [3, 11, 26, 7, 40, 19], vocabulary: vocabulary)
-    let (loss, tensors) = try gradients(encoder, rows, from: version(encoder, pooler: pooler))
+    let (loss, tensors) = try gradients(
+      base, rows, from: version(base, pooler: pooler, kinds: kinds), recompute: recompute)
     let expected = try #require(recorded.metadata["loss"].flatMap(Double.init))
     #expect(abs(loss - expected) < 1e-5)
     #expect(Set(tensors.keys) == Set(recorded.entries.map(\.name)))
@@ -111,12 +123,23 @@ struct GradientTests {
     print("\(recording): largest relative error \(worst) over \(tensors.count) tensors")
   }
 
-  @Test(arguments: [false, true])
-  func randomBERTEqualsTorch(_ pooler: Bool) throws {
+  @Test(arguments: [false, true], [false, true])
+  func randomBERTEqualsTorch(_ pooler: Bool, _ recompute: Bool) throws {
     let model = RandomBERT()
     try Self.compare(
-      model.encoder(), recording: pooler ? "random-pooler" : "random-mean", vocabulary: model.vocabulary,
-      pooler: pooler)
+      .encoder(model.encoder()), recording: pooler ? "random-pooler" : "random-mean",
+      vocabulary: model.vocabulary,
+      pooler: pooler, recompute: recompute)
+  }
+
+  /// All seven sites of a decoder with grouped queries and normed heads; the head reads the last token.
+  @Test(arguments: [false, true])
+  func decoderEqualsTorch(_ recompute: Bool) throws {
+    let shape = MadeDecoder.Shape()
+    let made = try MadeDecoder(shape)
+    try Self.compare(
+      BaseModel(Checkpoint(directory: made.directory)), recording: "decoder-last",
+      vocabulary: shape.vocabulary, pooler: false, kinds: SiteKind.decoder, recompute: recompute)
   }
 
   /// all-MiniLM-L6-v2: CORAD_TEST_MODEL, else models/all-MiniLM-L6-v2 at the package's root.
@@ -127,16 +150,16 @@ struct GradientTests {
       ProcessInfo.processInfo.environment["CORAD_TEST_MODEL"]
       ?? root.appending(path: "models/all-MiniLM-L6-v2").path()
     try Self.compare(
-      Encoder(Checkpoint(directory: folder)), recording: "minilm-mean", vocabulary: 30_522, pooler: false)
+      BaseModel(Checkpoint(directory: folder)), recording: "minilm-mean", vocabulary: 30_522, pooler: false)
   }
 
   @Test(arguments: [false, true])
   func tinyModelEqualsDoubleTwin(_ pooler: Bool) throws {
     let model = RandomBERT.tiny
-    let encoder = try model.encoder()
-    let version = Self.version(encoder, pooler: pooler)
+    let base = try BaseModel.encoder(model.encoder())
+    let version = Self.version(base, pooler: pooler)
     let rows = Self.rows(lengths: [3, 5, 1, 7], vocabulary: model.vocabulary)
-    let (loss, tensors) = try Self.gradients(encoder, rows, from: version)
+    let (loss, tensors) = try Self.gradients(base, rows, from: version)
 
     var trained: [String: [Double]] = [:]
     for (name, update) in version.updates {

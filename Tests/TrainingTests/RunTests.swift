@@ -30,7 +30,7 @@ struct RunTests {
     return (ids, ids.map { _ in 0 }, false)
   }
 
-  private static func examples(_ kind: TaskKind, count: Int = 36) -> [TrainingExample] {
+  static func examples(_ kind: TaskKind, count: Int = 36) -> [TrainingExample] {
     var random = RandomSource(seed: 77)
     return (0..<count).map { index in
       let group = index % 3
@@ -50,13 +50,15 @@ struct RunTests {
     }
   }
 
-  private static func set(_ kind: TaskKind, validation: Float = 0.25) throws -> TrainingSet {
+  static func set(_ kind: TaskKind, validation: Float = 0.25) throws -> TrainingSet {
     try TrainingSet(
       examples: examples(kind), kind: kind, validation: validation, seed: 3, labels: nil, encode: encode)
   }
 
-  private static func settings(_ kind: TaskKind, _ method: String) -> TrainingSettings {
-    var settings = TrainingSettings.defaults(kind: kind, method: method)
+  static func settings(
+    _ kind: TaskKind, _ method: String, on family: ModelFamily = .encoder
+  ) -> TrainingSettings {
+    var settings = TrainingSettings.defaults(kind: kind, method: method, on: family)
     settings.rank = 4
     settings.alpha = 8
     settings.batchSize = 8
@@ -66,13 +68,13 @@ struct RunTests {
       settings.learningRate *= 2
       settings.headLearningRate *= 4
     }
-    settings.dropout = kind == .embedding ? 0.1 : 0
+    settings.dropout = kind == .embedding && family == .encoder ? 0.1 : 0
     return settings
   }
 
   /// Drives a run until `stop` pieces of work are done or it is finished; returns the reports.
   @discardableResult
-  private static func drive(_ run: TrainingRun, pieces: Int = .max) throws -> [TrainingReport] {
+  static func drive(_ run: TrainingRun, pieces: Int = .max) throws -> [TrainingReport] {
     let arena = Arena()
     var reports: [TrainingReport] = []
     while reports.count < pieces {
@@ -93,7 +95,7 @@ struct RunTests {
     var settings = settings(kind, method)
     change(&settings)
     return try TrainingRun(
-      encoder: world.encoder, subspace: method == "lora" ? nil : world.subspace, set: set(kind),
+      base: .encoder(world.encoder), subspace: method == "lora" ? nil : world.subspace, set: set(kind),
       settings: settings)
   }
 
@@ -113,7 +115,7 @@ struct RunTests {
       try Self.drive(interrupted, pieces: pieces)
       _ = interrupted.nextWork()
       let resumed = try TrainingRun(
-        resuming: interrupted.checkpoint(), encoder: world.encoder,
+        resuming: interrupted.checkpoint(), base: .encoder(world.encoder),
         subspace: method == "lora" ? nil : world.subspace, set: Self.set(kind),
         settings: Self.settings(kind, method))
       try Self.drive(resumed)
@@ -167,8 +169,9 @@ struct RunTests {
     settings.epochs = 12
     settings.learningRate = 2e-2
     settings.temperature = 0.1
-    settings.sites = SiteKind.allCases
-    let run = try TrainingRun(encoder: world.encoder, subspace: world.subspace, set: set, settings: settings)
+    settings.sites = SiteKind.encoder
+    let run = try TrainingRun(
+      base: .encoder(world.encoder), subspace: world.subspace, set: set, settings: settings)
     try Self.drive(run)
     let losses = run.history.map(\.trainingLoss)
     #expect(try #require(losses.last) < 0.7 * losses[0], "\(losses)")
@@ -180,7 +183,8 @@ struct RunTests {
     let before = world.subspace.encoded()
     let runs = try (0..<2).map { _ in
       try TrainingRun(
-        encoder: world.encoder, subspace: world.subspace, resident: resident, set: Self.set(.classification),
+        base: .encoder(world.encoder), subspace: world.subspace, resident: resident,
+        set: Self.set(.classification),
         settings: Self.settings(.classification, "cora"))
     }
     for run in runs {
@@ -257,7 +261,7 @@ struct RunTests {
     let set = try Self.set(.classification)
     var from: AdapterVersion?
     let model = try TrainingRun(
-      encoder: world.encoder, subspace: world.subspace, set: set,
+      base: .encoder(world.encoder), subspace: world.subspace, set: set,
       settings: Self.settings(.classification, "cora"))
     if let start {
       let adapted = world.encoder.sites.filter { settings.sites.contains($0.kind) }
@@ -270,7 +274,7 @@ struct RunTests {
         subspace: nil, updates: Dictionary(uniqueKeysWithValues: updates), head: model.result().version.head)
     }
     let run = try TrainingRun(
-      encoder: world.encoder, subspace: world.subspace, set: set, settings: settings, from: from)
+      base: .encoder(world.encoder), subspace: world.subspace, set: set, settings: settings, from: from)
     guard case .step(let shards) = run.nextWork() else { return [] }
     let arena = Arena()
     var sum = [Float](repeating: 0, count: run.layout.count)
@@ -288,7 +292,7 @@ struct RunTests {
     try Self.drive(first)
     let version = first.result().version
     let second = try TrainingRun(
-      encoder: world.encoder, subspace: world.subspace, set: Self.set(.classification),
+      base: .encoder(world.encoder), subspace: world.subspace, set: Self.set(.classification),
       settings: Self.settings(.classification, "cora"), from: version)
     #expect(second.result().version.updates == version.updates)
     #expect(second.result().version.head.linear == version.head.linear)
@@ -296,7 +300,8 @@ struct RunTests {
     other.rank = 2
     #expect(throws: TrainingError.self) {
       try TrainingRun(
-        encoder: world.encoder, subspace: world.subspace, set: Self.set(.classification), settings: other,
+        base: .encoder(world.encoder), subspace: world.subspace, set: Self.set(.classification),
+        settings: other,
         from: version)
     }
   }
@@ -306,15 +311,15 @@ struct RunTests {
     let set = try Self.set(.classification)
     var settings = Self.settings(.classification, "cora")
     #expect(throws: TrainingError.needsSubspace(method: "cora")) {
-      try TrainingRun(encoder: world.encoder, subspace: nil, set: set, settings: settings)
+      try TrainingRun(base: .encoder(world.encoder), subspace: nil, set: set, settings: settings)
     }
     settings.rank = 9
     #expect(throws: TrainingError.rankAboveSubspace(rank: 9, columns: 8)) {
-      try TrainingRun(encoder: world.encoder, subspace: world.subspace, set: set, settings: settings)
+      try TrainingRun(base: .encoder(world.encoder), subspace: world.subspace, set: set, settings: settings)
     }
     settings = Self.settings(.classification, "cora")
     let run = try TrainingRun(
-      encoder: world.encoder, subspace: world.subspace, set: set, settings: settings)
+      base: .encoder(world.encoder), subspace: world.subspace, set: set, settings: settings)
     let checkpoint = run.checkpoint()
     settings.seed += 1
     for (bytes, settings) in [
@@ -323,7 +328,8 @@ struct RunTests {
     ] {
       #expect(throws: TrainingError.self) {
         try TrainingRun(
-          resuming: bytes, encoder: world.encoder, subspace: world.subspace, set: set, settings: settings)
+          resuming: bytes, base: .encoder(world.encoder), subspace: world.subspace, set: set,
+          settings: settings)
       }
     }
   }

@@ -1,4 +1,5 @@
 internal import Adapters
+internal import Models
 internal import Serving
 
 /// The listed and shown things as JSON.
@@ -132,8 +133,10 @@ extension JSONWriter {
     object { writer in
       writer.member("digest", base.digest)
       writer.member("architecture", base.architecture)
+      writer.member("family", base.family.rawValue)
       writer.member("parameters", base.parameters)
       writer.member("dtype", base.elementType)
+      writer.member("weights", base.weights.rawValue)
       writer.member("width", base.width)
       writer.member("layers", base.layers)
       writer.member("heads", base.heads)

@@ -10,7 +10,7 @@ enum TrainingBody {
   private static let settingNames = [
     "rank", "alpha", "sites", "epochs", "batch_size", "learning_rate", "head_learning_rate",
     "basis_learning_rate", "schedule", "warmup", "weight_decay", "clip_norm", "dropout", "max_length",
-    "validation", "seed", "pooling", "head_dense", "temperature",
+    "validation", "seed", "pooling", "head_dense", "temperature", "recompute",
   ]
   private static let names =
     ["task", "kind", "method", "data", "subspace", "activate", "from"] + settingNames
@@ -21,9 +21,11 @@ enum TrainingBody {
     return id.flatMap { (1...Limits.tokenBytes).contains($0.utf8.count) ? $0 : nil }
   }
 
-  /// - Parameter datasetKind: of the data set that the body names.
+  /// - Parameters:
+  ///   - base: what the task is trained on: its sites and limits decide the defaults.
+  ///   - datasetKind: of the data set that the body names.
   static func request(
-    _ value: JSONValue, datasetKind: TaskKind?, idempotencyKey: String?, digest: Digest
+    _ value: JSONValue, on base: BaseSummary, datasetKind: TaskKind?, idempotencyKey: String?, digest: Digest
   ) throws(Problem) -> TrainingRequest {
     let errors = FieldCollector()
     guard let body = ObjectDecoder(value, pointer: "", allowed: names, errors: errors) else {
@@ -38,13 +40,14 @@ enum TrainingBody {
     }
     let data = data(body, kind: kind)
     let method = method(body)
-    var settings = TrainingSettings.defaults(kind: kind, method: method)
-    read(&settings, body)
+    var settings = TrainingSettings.defaults(kind: kind, method: method, on: base.family)
+    settings.maxLength = min(settings.maxLength, base.contextTokens)
+    read(&settings, body, base.family)
     let subspace = body.text("subspace", isRequired: false, limitBytes: Limits.tokenBytes)
     let activate = body.choice("activate", Activation.self)
     let from = from(body)
     try errors.check()
-    try validate(settings)
+    try validate(settings, base.family)
     guard let task, let data else { throw Problem(.validation([])) }
     return TrainingRequest(
       task: task, data: data, settings: settings, subspace: subspace, activate: activate ?? .always,
@@ -81,7 +84,9 @@ enum TrainingBody {
   }
 
   /// Types are checked here, ranges by `TrainingSettings.validate`.
-  private static func read(_ settings: inout TrainingSettings, _ body: ObjectDecoder) {
+  private static func read(
+    _ settings: inout TrainingSettings, _ body: ObjectDecoder, _ family: ModelFamily
+  ) {
     func whole(_ name: String, _ path: WritableKeyPath<TrainingSettings, Int>) {
       if let value = body.integer(name, in: Int.min...Int.max) { settings[keyPath: path] = value }
     }
@@ -112,23 +117,21 @@ enum TrainingBody {
         body.errors.add("/seed", "must be a whole number", allowed: "0 through \(UInt64.max)")
       }
     }
-    if let sites = sites(body) { settings.sites = sites }
+    if let recompute = body.bool("recompute") { settings.recompute = recompute }
+    if let sites = sites(body, family) { settings.sites = sites }
   }
 
-  private static func sites(_ body: ObjectDecoder) -> [SiteKind]? {
-    // The bases that tasks can be trained on are encoders.
-    let kinds = SiteKind.encoder
-    guard let names = body.array("sites", count: 0...kinds.count) else { return nil }
-    let allowed = kinds.map(\.rawValue).joined(separator: ", ")
+  private static func sites(_ body: ObjectDecoder, _ family: ModelFamily) -> [SiteKind]? {
+    guard let names = body.array("sites", count: 0...ModelFamily.everySiteName.count) else { return nil }
+    let allowed = family.siteNames.joined(separator: ", ")
     var sites: [SiteKind] = []
     for (index, name) in names.enumerated() {
-      guard case .string(let text) = name, let site = SiteKind(rawValue: text), kinds.contains(site)
-      else {
-        body.errors.add("/sites/\(index)", "is not a site", allowed: allowed)
+      guard case .string(let text) = name, let named = family.siteKinds(named: text) else {
+        body.errors.add("/sites/\(index)", "is not a site of the base", allowed: allowed)
         continue
       }
-      if sites.contains(site) { body.errors.add("/sites/\(index)", "is given twice") }
-      sites.append(site)
+      if named.contains(where: sites.contains) { body.errors.add("/sites/\(index)", "is given twice") }
+      sites += named
     }
     return sites
   }
@@ -140,9 +143,9 @@ enum TrainingBody {
     return version
   }
 
-  private static func validate(_ settings: TrainingSettings) throws(Problem) {
+  private static func validate(_ settings: TrainingSettings, _ family: ModelFamily) throws(Problem) {
     do throws(TrainingError) {
-      try settings.validate()
+      try settings.validate(on: family)
     } catch {
       let refused =
         switch error {

@@ -4,20 +4,31 @@
 
 /* The few hot loops, in C. Every kernel is written once over 16-lane vectors and compiled for each
  * instruction set; the best one that the processor has is chosen once, at first use.
- * All matrices are row-major float32, strides in elements; packed weights may be bfloat16 (`narrow`).
+ * All matrices are row-major float32, strides in elements; packed weights have a format.
  * Nothing here allocates or fails. */
 
 /* Width of a panel of packed weights: 16 outputs side by side. */
 #define CK_PANEL 16
+/* Inputs that share a scale in the formats that have one. */
+#define CK_GROUP 32
+
+/* What panels hold. A panel of the first two has for each input 16 values side by side. In the other two the inputs
+ * are padded to whole groups, and a weight is scale * level, which float32 holds exactly; the scales, bfloat16, lie
+ * apart: for each panel, for each group, 16. Levels lie in words of 32 bits, 16 words side by side. A word of CK_INT8
+ * has four inputs, the first in its lowest byte: level + 128, -127...127. A word of CK_INT4 has eight inputs, indices
+ * of ck_int4_levels: the first four in the lower halves of its bytes, the others in the upper halves. */
+enum { CK_FLOAT32 = 0, CK_BFLOAT16 = 1, CK_INT8 = 2, CK_INT4 = 3 };
 
 #pragma clang assume_nonnull begin
 
-/* Y = X Wt (+ bias) (+ Z Bt), or Y += .   X [rows, inputs], W packed [outputs, inputs], Z [rows, extra],
+/* Y = X Wt (+ bias) (+ Z Bt), or Y += .   With scales, X is rounded to 127 steps each way of the largest magnitude in
+ * each row's group, and a group's sum is exact.   X [rows, inputs], W packed [outputs, inputs], Z [rows, extra],
  * B packed [outputs, extraInputs] of which the first `extra` input columns are used. */
 typedef struct {
   const float *x;
   ptrdiff_t xStride;
   const void *panels;
+  const uint16_t *_Nullable scales;
   ptrdiff_t rows, inputs, outputs;
   const float *_Nullable bias;
   const float *_Nullable z;
@@ -26,7 +37,9 @@ typedef struct {
   ptrdiff_t extra, extraInputs;
   float *y;
   ptrdiff_t yStride;
-  int accumulate, narrow;
+  int accumulate, format;
+  /* CK_BFLOAT16 alone: X is rounded to bfloat16 too, for products of pairs where the processor has them. */
+  int rounded;
 } ck_linear;
 
 /* dX = dY W or +=, from the same panels; the first `columns` of the inputs are computed. */
@@ -34,10 +47,11 @@ typedef struct {
   const float *dY;
   ptrdiff_t dYStride;
   const void *panels;
+  const uint16_t *_Nullable scales;
   ptrdiff_t rows, inputs, outputs, columns;
   float *dX;
   ptrdiff_t dXStride;
-  int accumulate, narrow;
+  int accumulate, format;
 } ck_linear_backward;
 
 /* C [m, n] = scale * op(A) op(B) or +=, the reduction over k in blocks of one fixed length. */
@@ -122,18 +136,37 @@ typedef struct {
   void (*multiply)(const float *x, const float *w, float *y, ptrdiff_t n);
   /* Sum of x * w, products in float32, sums of them in double. */
   double (*dot)(const float *x, const float *w, ptrdiff_t n);
+  /* Packs W [outputs, inputs] as CK_INT8 or CK_INT4. A group's scale is the one of a few candidates, the best for its
+   * levels (least squares) among them, that leaves the smallest squared error; a group with a value that is not finite
+   * becomes not-a-number. The same bits on every instruction set. */
+  void (*quantise)(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inputs, int format, void *panels,
+                   uint16_t *scales);
   void (*adamw)(const ck_adamw *, const float *gradient, float *value, float *first, float *second,
                 ptrdiff_t n);
 } ck_kernels;
 
 /* The best set this processor runs. */
 const ck_kernels *ck_best(void);
-/* "scalar", "avx2", "avx512" as 0, 1, 2; NULL where the processor lacks it. */
+/* "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16" as 0...4; NULL where the processor lacks it. */
 const ck_kernels *_Nullable ck_at(int level);
 
 /* Packs W [outputs, inputs] into panels: for each panel of 16 outputs, for each input, 16 floats. */
 void ck_pack(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inputs, float *panels);
 /* The same in bfloat16, rounded to nearest, ties to even. */
 void ck_pack_narrow(const float *w, ptrdiff_t stride, ptrdiff_t outputs, ptrdiff_t inputs, uint16_t *panels);
+
+/* Inputs of a panel as it lies in memory, and the bytes of its values and of its scales. */
+ptrdiff_t ck_padded(ptrdiff_t inputs, int format);
+ptrdiff_t ck_panel_bytes(ptrdiff_t inputs, int format);
+ptrdiff_t ck_scale_bytes(ptrdiff_t inputs, int format);
+
+/* One row of W as float32. */
+void ck_row(const void *panels, const uint16_t *_Nullable scales, int format, ptrdiff_t inputs, ptrdiff_t output,
+            float *row);
+
+/* The least-squares levels of normally distributed weights (Lloyd, IEEE Trans. Inf. Theory 28, 1982), 0 among them. */
+extern const float ck_int4_levels[16];
+/* The same + 128, aligned to 16 bytes. */
+extern const uint8_t ck_int4_bytes[16];
 
 #pragma clang assume_nonnull end

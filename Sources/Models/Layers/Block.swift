@@ -21,13 +21,15 @@ struct Block: Sendable {
   }
 
   init(
-    layer: Int, _ sites: ArraySlice<Site>, _ configuration: EncoderConfiguration, _ weights: WeightMap
+    layer: Int, _ sites: ArraySlice<Site>, _ configuration: EncoderConfiguration, _ weights: WeightMap,
+    as element: PackedElement
   ) throws(ModelError) {
     self.layer = layer
     let epsilon = configuration.layerNormEpsilon
-    attention = try SelfAttention(layer: layer, sites, heads: configuration.heads, weights)
+    attention = try SelfAttention(
+      layer: layer, sites, heads: configuration.heads, weights, as: element)
     attentionNorm = try ResidualNorm(WeightMap.attentionNorm(layer), epsilon: epsilon, weights)
-    feedForward = try FeedForward(sites, activation: configuration.activation, weights)
+    feedForward = try FeedForward(sites, activation: configuration.activation, weights, as: element)
     outputNorm = try ResidualNorm(WeightMap.outputNorm(layer), epsilon: epsilon, weights)
   }
 

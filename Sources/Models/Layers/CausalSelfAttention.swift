@@ -88,10 +88,8 @@ struct CausalSelfAttention: Sendable {
       Elementwise.rotate(q, cosines: spans.cosines, sines: spans.sines)
       Elementwise.rotate(k, cosines: spans.cosines, sines: spans.sines)
       // The context takes the place of q: a block of rows of a head is read before its context is written.
-      for span in spans.spans {
-        store(k, v, span, spans)
-        attend(span, spans, q, scratch: arena, into: q)
-      }
+      for span in spans.spans { store(k, v, span, spans) }
+      attend(spans, q, arena: arena, into: q)
       arena.scope { Projection.forward(q, patch: patch, arena: arena, into: (output, y)) }
     }
   }
@@ -114,33 +112,35 @@ struct CausalSelfAttention: Sendable {
   }
 
   /// A lone row's query heads go through the kernel side by side, more rows head by head: the bits are the same.
-  private func attend(
-    _ span: AttentionSpan, _ spans: AttentionSpans, _ q: MatrixView, scratch: Arena, into context: MatrixView
-  ) {
-    let pages = span.pages.map { UnsafePointer($0) }
-    for head in 0..<configuration.keyValueHeads {
-      let layout = self.pages(span, spans, head: head)
-      if span.rows.count == 1 {
-        let (row, column) = (span.rows.lowerBound, head * group * size)
-        scratch.scope {
-          let probabilities = scratch.matrix(group, AttentionPages.padded(span.position + 1))
-          CausalAttention.run(
-            MatrixView(base: q.row(row) + column, rows: group, columns: size, stride: size), pages: pages,
-            layout, position: span.position, together: group, window: window, scale: scale,
-            probabilities: probabilities,
-            into: MatrixView(base: context.row(row) + column, rows: group, columns: size, stride: size))
+  private func attend(_ spans: AttentionSpans, _ q: MatrixView, arena: Arena, into context: MatrixView) {
+    let heads = configuration.heads
+    let pages = spans.spans.map { span in span.pages.map { UnsafePointer($0) } }
+    let rows = max(group, min(spans.spans.reduce(0) { max($0, $1.rows.count) }, Self.rowBlock))
+    let keys = AttentionPages.padded(spans.spans.reduce(0) { max($0, $1.position + $1.rows.count) })
+    arena.scope {
+      let scratch = (0..<arena.members).map { _ in arena.floats(rows * keys) }
+      arena.share(spans.spans.count * heads) { piece, member in
+        let (span, head) = (spans.spans[piece / heads], piece % heads)
+        let layout = self.pages(span, spans, head: head / group)
+        func probabilities(_ rows: Int, _ keys: Int) -> MatrixView {
+          let columns = AttentionPages.padded(keys)
+          return MatrixView(base: scratch[member], rows: rows, columns: columns, stride: columns)
         }
-        continue
-      }
-      for member in head * group..<(head + 1) * group {
+        if span.rows.count == 1 {
+          guard head % group == 0 else { return }
+          let (row, column) = (span.rows.lowerBound, head * size)
+          CausalAttention.run(
+            MatrixView(base: q.row(row) + column, rows: group, columns: size, stride: size),
+            pages: pages[piece / heads], layout, position: span.position, together: group, window: window,
+            scale: scale, probabilities: probabilities(group, span.position + 1),
+            into: MatrixView(base: context.row(row) + column, rows: group, columns: size, stride: size))
+          return
+        }
         for start in stride(from: 0, to: span.rows.count, by: Self.rowBlock) {
           let end = min(start + Self.rowBlock, span.rows.count)
-          scratch.scope {
-            attend(
-              span, start..<end, q, head: member, pages, layout,
-              probabilities: scratch.matrix(end - start, AttentionPages.padded(span.position + end)),
-              into: context)
-          }
+          attend(
+            span, start..<end, q, head: head, pages[piece / heads], layout,
+            probabilities: probabilities(end - start, span.position + end), into: context)
         }
       }
     }

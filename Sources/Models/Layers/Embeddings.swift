@@ -12,8 +12,10 @@ struct Embeddings: Sendable {
   private let norm: ResidualNorm
   private let width: Int
 
-  init(_ configuration: EncoderConfiguration, _ weights: WeightMap) throws(ModelError) {
-    words = .mapped(try weights.tensor(WeightMap.wordEmbeddings))
+  init(
+    _ configuration: EncoderConfiguration, _ weights: WeightMap, as element: PackedElement
+  ) throws(ModelError) {
+    words = .mapped(try weights.tensor(WeightMap.wordEmbeddings), as: element)
     let positionTensor = try weights.tensor(WeightMap.positionEmbeddings)
     positions = FrozenVector(try weights.floats(positionTensor))
     types = FrozenVector(try weights.floats(WeightMap.typeEmbeddings))

@@ -16,10 +16,10 @@ struct FeedForward: Sendable {
   }
 
   init(
-    _ sites: ArraySlice<Site>, activation: EncoderActivation, _ weights: WeightMap
+    _ sites: ArraySlice<Site>, activation: EncoderActivation, _ weights: WeightMap, as element: PackedElement
   ) throws(ModelError) {
-    intermediate = try Projection(sites[sites.startIndex + 4], weights)
-    output = try Projection(sites[sites.startIndex + 5], weights)
+    intermediate = try Projection(sites[sites.startIndex + 4], weights, as: element)
+    output = try Projection(sites[sites.startIndex + 5], weights, as: element)
     self.activation =
       switch activation {
       case .gelu: .gelu

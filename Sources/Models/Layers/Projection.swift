@@ -48,11 +48,15 @@ struct Projection: Sendable {
   /// Overwrites `y`. The patch has been told of `x` by `prepare` before.
   private func forward(_ x: MatrixView, patch: (any ProjectionPatch)?, arena: Arena, into y: MatrixView) {
     guard let patch, patch.adapts(site.index) else {
-      weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, into: y)
+      weight.multiply(
+        x, bias: bias.map { UnsafePointer($0.base) }, extra: nil, accumulate: false, crew: arena.crew, into: y
+      )
       return
     }
     let extra = patch.shrink(site.index, input: x, arena: arena)
-    weight.multiply(x, bias: bias.map { UnsafePointer($0.base) }, extra: extra, accumulate: false, into: y)
+    weight.multiply(
+      x, bias: bias.map { UnsafePointer($0.base) }, extra: extra, accumulate: false, crew: arena.crew, into: y
+    )
     patch.expand(site.index, output: y, arena: arena)
   }
 

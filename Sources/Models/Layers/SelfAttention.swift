@@ -25,12 +25,14 @@ struct SelfAttention: Sendable {
     let probabilities: UnsafeMutablePointer<Float>
   }
 
-  init(layer: Int, _ sites: ArraySlice<Site>, heads: Int, _ weights: WeightMap) throws(ModelError) {
+  init(
+    layer: Int, _ sites: ArraySlice<Site>, heads: Int, _ weights: WeightMap, as element: PackedElement
+  ) throws(ModelError) {
     let first = sites.startIndex
-    query = try Projection(sites[first], weights)
-    key = try Projection(sites[first + 1], weights)
-    value = try Projection(sites[first + 2], weights)
-    output = try Projection(sites[first + 3], weights)
+    query = try Projection(sites[first], weights, as: element)
+    key = try Projection(sites[first + 1], weights, as: element)
+    value = try Projection(sites[first + 2], weights, as: element)
+    output = try Projection(sites[first + 3], weights, as: element)
     self.heads = heads
   }
 

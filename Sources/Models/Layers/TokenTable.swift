@@ -3,8 +3,9 @@ internal import Tensors
 
 /// The vectors of a vocabulary, one row a token.
 enum TokenTable: Sendable {
-  /// Read from the mapped file row by row, rounded as the packed weights are: the system's page cache, not our memory.
-  case mapped(StoredTensor, as: PackedElement = .float32)
+  /// Read from the mapped file row by row, rounded where the packed weights are bfloat16: the system's page cache, not
+  /// our memory.
+  case mapped(StoredTensor, as: PackedElement)
   /// The rows of the output head, which is the same matrix in a model with tied embeddings: held once.
   case packed(PackedWeights)
 

@@ -11,10 +11,9 @@ public struct MethodSite: Sendable {
   public let shared: Matrix?
 }
 
-/// Peak learning rates by group of parameters.
+/// Peak learning rates by group of parameters; a B that trains takes A's.
 public struct MethodRates: Sendable, Equatable {
   public let coefficients: Float
-  public let basis: Float
   public let head: Float
 }
 

@@ -4,7 +4,7 @@ internal import Tensors
 
 /// Where a run's parameters start.
 struct Start {
-  let encoder: Encoder
+  let base: BaseModel
   let subspace: Subspace?
   let set: TrainingSet
   let settings: TrainingSettings
@@ -15,14 +15,14 @@ struct Start {
 
   private var adapted: [Site] {
     let kinds = Set(settings.sites)
-    return encoder.sites.filter { kinds.contains($0.kind) }
+    return base.sites.filter { kinds.contains($0.kind) }
   }
 
   /// Refuses what the method cannot start from.
   func check() throws(TrainingError) {
     guard method.needsSubspace, !adapted.isEmpty else { return }
     guard let subspace else { throw .needsSubspace(method: settings.method) }
-    guard subspace.base == encoder.digest else { throw .baseMismatch }
+    guard subspace.base == base.digest else { throw .baseMismatch }
     let columns = adapted.map { subspace.sites[$0.name]?.basis.columns ?? 0 }
     if let missing = zip(adapted, columns).first(where: { $0.1 == 0 })?.0 {
       throw .setting(name: "sites", reason: "names \(missing.name), where the subspace has no columns")
@@ -59,7 +59,7 @@ struct Start {
 
   /// A version's factors, when it fits this run.
   func updates(of version: AdapterVersion) throws(TrainingError) -> [Int: SiteUpdate] {
-    guard version.base == encoder.digest else { throw .baseMismatch }
+    guard version.base == base.digest else { throw .baseMismatch }
     guard version.kind == settings.kind else { throw .incompatibleStart("it is of another kind") }
     guard version.method.utf8.elementsEqual(settings.method.utf8) else {
       throw .incompatibleStart("it was trained with \(version.method)")
@@ -81,8 +81,7 @@ struct Start {
     }
     do {
       try version.validate(
-        sites: encoder.sites, base: encoder.digest, width: encoder.configuration.hiddenSize,
-        subspace: subspace)
+        sites: base.sites, base: base.digest, width: base.width, subspace: subspace)
     } catch {
       throw .adapter(error)
     }
@@ -93,7 +92,7 @@ struct Start {
 
   /// A fresh head for the kind.
   func head(stream: UInt64) -> Head {
-    let width = encoder.configuration.hiddenSize
+    let width = base.width
     var random = RandomSource(seed: settings.seed, stream: stream)
     func layer(_ outputs: Int) -> DenseLayer {
       let values = (0..<outputs * width).map { _ in Self.headDeviation * random.normal() }
@@ -105,7 +104,7 @@ struct Start {
       switch settings.headDense {
       case .none: nil
       case .fresh: layer(width)
-      case .pooler: encoder.pooler.map { DenseLayer(weight: $0.weight, bias: $0.bias) } ?? layer(width)
+      case .pooler: base.pooler.map { DenseLayer(weight: $0.weight, bias: $0.bias) } ?? layer(width)
       }
     let linear: DenseLayer? =
       switch settings.kind {

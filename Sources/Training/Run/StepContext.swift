@@ -4,7 +4,7 @@ internal import Tensors
 
 /// What every shard of one step reads: an immutable snapshot of the parameters, the base, the data.
 final class StepContext: Sendable {
-  let encoder: Encoder
+  let base: BaseModel
   let set: TrainingSet
   let settings: TrainingSettings
   let layout: ParameterLayout
@@ -16,10 +16,10 @@ final class StepContext: Sendable {
   let columns: [PackedWeights?]
 
   init(
-    encoder: Encoder, set: TrainingSet, settings: TrainingSettings, layout: ParameterLayout, values: [Float],
+    base: BaseModel, set: TrainingSet, settings: TrainingSettings, layout: ParameterLayout, values: [Float],
     subspace: ResidentSubspace?, step: Int
   ) {
-    self.encoder = encoder
+    self.base = base
     self.set = set
     self.settings = settings
     self.layout = layout
@@ -31,7 +31,7 @@ final class StepContext: Sendable {
       }
     }
     self.parameters = parameters
-    columns = encoder.sites.indices.map { site in
+    columns = base.sites.indices.map { site in
       guard layout.coefficients[site] != nil else { return nil }
       guard let index = layout.bases[site] else { return subspace?.columns[site] }
       let tensor = layout.tensors[index]

@@ -23,7 +23,7 @@ final class TrainingPatch: ProjectionPatch {
   func adapts(_ site: Int) -> Bool { context.columns[site] != nil }
 
   var lowestAdaptedLayer: Int? {
-    context.encoder.sites.filter { adapts($0.index) }.map(\.layer).min()
+    context.base.sites.filter { adapts($0.index) }.map(\.layer).min()
   }
 
   /// The sites of a range that read one input shrink in one product: their A's stand one above the other.

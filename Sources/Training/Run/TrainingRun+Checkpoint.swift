@@ -33,11 +33,12 @@ extension TrainingRun {
 
   /// A run that goes on where the checkpoint was taken. Data, settings, base and subspace must be the same.
   public convenience init(
-    resuming checkpoint: [UInt8], encoder: Encoder, subspace: Subspace?, resident: ResidentSubspace? = nil,
-    set: TrainingSet, settings: TrainingSettings, from: AdapterVersion? = nil
+    resuming checkpoint: [UInt8], base: BaseModel, subspace: Subspace?, resident: ResidentSubspace? = nil,
+    set: TrainingSet, settings: TrainingSettings, from: AdapterVersion? = nil, limitTapeBytes: Int = .max
   ) throws(TrainingError) {
     try self.init(
-      encoder: encoder, subspace: subspace, resident: resident, set: set, settings: settings, from: from)
+      base: base, subspace: subspace, resident: resident, set: set, settings: settings, from: from,
+      limitTapeBytes: limitTapeBytes)
     var reader = CheckpointReader(checkpoint)
     guard try reader.word() == Self.magic else { throw .checkpoint("not a checkpoint") }
     guard try reader.word() == set.fingerprint else { throw .checkpoint("it was made with other data") }
@@ -71,7 +72,7 @@ extension TrainingRun {
   /// Of settings, base and subspace: a checkpoint of others is refused.
   private var settingsFingerprint: UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    let text = "\(settings) \(encoder.digest) \(subspace.map { "\($0.digest)" } ?? "") \(layout.count)"
+    let text = "\(settings) \(base.digest) \(subspace.map { "\($0.digest)" } ?? "") \(layout.count)"
     for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     return hash
   }

@@ -32,7 +32,7 @@ public final class TrainingRun {
   /// One entry per epoch that is over.
   public internal(set) var history: [TrainingMetrics] = []
 
-  let encoder: Encoder
+  let base: BaseModel
   let set: TrainingSet
   let method: any TrainingMethod.Type
   let layout: ParameterLayout
@@ -59,21 +59,23 @@ public final class TrainingRun {
   ///   - subspace: what the method adapts through; nil for a method that needs none.
   ///   - resident: the same subspace where it is resident already, so that B is not packed again.
   ///   - from: a version to start from: same kind, method, rank, sites, subspace and labels.
+  ///   - limitTapeBytes: what a shard may keep between its forward and its backward pass.
   public init(
-    encoder: Encoder, subspace: Subspace?, resident: ResidentSubspace? = nil, set: TrainingSet,
-    settings: TrainingSettings, from: AdapterVersion? = nil
+    base: BaseModel, subspace: Subspace?, resident: ResidentSubspace? = nil, set: TrainingSet,
+    settings: TrainingSettings, from: AdapterVersion? = nil, limitTapeBytes: Int = .max
   ) throws(TrainingError) {
-    try settings.validate()
+    try settings.validate(on: base.family)
+    try Self.check(base, set, settings, limitTapeBytes)
     guard let method = TrainingMethods.named(settings.method) else { throw .unknownMethod(settings.method) }
     guard set.kind == settings.kind else { throw .setting(name: "kind", reason: "is not the data's") }
-    let start = Start(encoder: encoder, subspace: subspace, set: set, settings: settings, method: method)
+    let start = Start(base: base, subspace: subspace, set: set, settings: settings, method: method)
     try start.check()
     let updates =
       try from.map { (version) throws(TrainingError) in try start.updates(of: version) }
       ?? start.updates(stream: Self.siteStream)
     let head = from?.head ?? start.head(stream: Self.headStream)
     layout = ParameterLayout(
-      sites: encoder.sites, updates: updates, head: head, decaysBasis: method.decaysBasis)
+      sites: base.sites, updates: updates, head: head, decaysBasis: method.decaysBasis)
     guard layout.count > 0 else {
       throw .setting(name: "sites", reason: "is empty, and the head has no layer")
     }
@@ -82,7 +84,7 @@ public final class TrainingRun {
         if let resident {
           self.subspace = resident
         } else {
-          self.subspace = try ResidentSubspace(subspace, sites: encoder.sites)
+          self.subspace = try ResidentSubspace(subspace, sites: base.sites)
         }
       } catch {
         throw .adapter(error)
@@ -93,13 +95,30 @@ public final class TrainingRun {
     } else {
       self.subspace = nil
     }
-    self.encoder = encoder
+    self.base = base
     self.set = set
     self.settings = settings
     self.method = method
     optimiser = Optimiser(values: layout.initial)
     stepsPerEpoch = (set.train.count + settings.batchSize - 1) / settings.batchSize
     totalSteps = stepsPerEpoch * settings.epochs
+  }
+
+  /// Refuses texts whose passes do not fit: memory that is not there would end the process.
+  private static func check(
+    _ base: BaseModel, _ set: TrainingSet, _ settings: TrainingSettings, _ limitBytes: Int
+  ) throws(TrainingError) {
+    guard !settings.sites.isEmpty else { return }
+    let tokens = max(shardTokens, set.rows.map(\.tokens).max() ?? 0)
+    let longest = set.rows.flatMap(\.texts).map(\.count).max() ?? 0
+    let bytes = base.tapeBytes(tokens: tokens, longest: longest, recomputes: settings.recompute)
+    guard bytes <= limitBytes else {
+      throw .setting(
+        name: "max_length",
+        reason: "lets a text of \(longest) tokens through, which needs about \(bytes >> 20) MiB of"
+          + " \(limitBytes >> 20); recompute needs"
+          + " \(base.tapeBytes(tokens: tokens, longest: longest, recomputes: true) >> 20)")
+    }
   }
 
   /// The epoch at work, from 1.
@@ -122,7 +141,7 @@ public final class TrainingRun {
 
   private func shards() -> [TrainingShard] {
     let context = StepContext(
-      encoder: encoder, set: set, settings: settings, layout: layout, values: optimiser.values,
+      base: base, set: set, settings: settings, layout: layout, values: optimiser.values,
       subspace: subspace, step: step)
     if phase == .validation {
       return set.shards(set.validation, limit: Self.shardTokens).map { .init(context, .evaluate, rows: $0) }
@@ -199,7 +218,7 @@ public final class TrainingRun {
     guard loss.isFinite else { throw .diverged(step: step + 1, what: "the loss is not finite") }
     guard norm.isFinite else { throw .diverged(step: step + 1, what: "the gradient is not finite") }
     let factor = settings.schedule.factor(step: step, total: totalSteps, warmup: settings.warmup)
-    let basisRate = settings.basisLearningRate ?? method.learningRates.basis
+    let basisRate = settings.basisRate ?? 0
     let settings = settings
     optimiser.step(
       &gradients, norm: norm, clip: settings.clipNorm, layout: layout, step: step + 1,
@@ -264,7 +283,7 @@ public final class TrainingRun {
   public func result() -> (version: AdapterVersion, metrics: TrainingMetrics?) {
     let values = best?.values ?? optimiser.values
     var updates: [String: SiteUpdate] = [:]
-    for (index, site) in encoder.sites.enumerated() {
+    for (index, site) in base.sites.enumerated() {
       guard let a = layout.coefficients[index] else { continue }
       updates[site.name] = method.update(
         coefficients: layout.matrix(a, values), basis: layout.bases[index].map { layout.matrix($0, values) })
@@ -277,7 +296,7 @@ public final class TrainingRun {
       labels: set.labels, thresholds: isMultilabel ? thresholds : [], offset: set.offset, scale: set.scale)
     let version = AdapterVersion(
       kind: settings.kind, method: settings.method, rank: settings.rank, alpha: settings.alpha,
-      base: encoder.digest, subspace: updates.isEmpty ? nil : subspace?.digest, updates: updates, head: head)
+      base: base.digest, subspace: updates.isEmpty ? nil : subspace?.digest, updates: updates, head: head)
     return (version, best?.metrics ?? history.last)
   }
 }

@@ -72,7 +72,7 @@ extension TrainingRun {
   private static func evaluate(_ shard: TrainingShard, _ batch: PackedBatch, _ arena: Arena) -> ShardResult {
     let context = shard.context
     let patch = TrainingPatch(context, gradients: nil)
-    let hidden = context.encoder.forward(batch, patch: patch, arena: arena)
+    let hidden = context.base.forward(batch, patch: patch, arena: arena)
     let tape = HeadForward.run(
       context.head, hidden: hidden, starts: batch.starts, sequences: 0..<batch.starts.count - 1, arena: arena)
     let loss = Loss.rows(
@@ -98,8 +98,9 @@ extension TrainingRun {
       let dropout = DropoutMask.mask(context, rows: shard.rows)
       let tape =
         adapts || dropout != nil
-        ? context.encoder.forwardForTraining(batch, patch: patch, dropout: dropout, arena: arena) : nil
-      let hidden = tape?.hidden ?? context.encoder.forward(batch, patch: nil, arena: arena)
+        ? context.base.forwardForTraining(
+          batch, patch: patch, dropout: dropout, recomputes: context.settings.recompute, arena: arena) : nil
+      let hidden = tape?.hidden ?? context.base.forward(batch, patch: nil, arena: arena)
       let head = context.head
       let headTape = HeadForward.run(
         head, hidden: hidden, starts: batch.starts, sequences: 0..<batch.starts.count - 1, arena: arena)
@@ -111,7 +112,7 @@ extension TrainingRun {
       HeadBackward.run(
         head, headTape, dOutputs: dOutputs, starts: batch.starts, gradients: context.headGradients(base),
         arena: arena, into: dHidden)
-      if adapts, let tape { context.encoder.backward(tape, dHidden: dHidden, patch: patch, arena: arena) }
+      if adapts, let tape { context.base.backward(tape, dHidden: dHidden, patch: patch, arena: arena) }
       return ShardResult(gradients: Array(buffer), loss: loss, outputs: [], tokens: batch.ids.count)
     }
   }

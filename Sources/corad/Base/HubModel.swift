@@ -9,14 +9,26 @@ struct HubModel {
 
   /// Fetches what is missing; a part of a file is gone on with. Files get their names when they are whole.
   func fetch(to folder: String) async throws {
-    for file in ModelFiles.needed + ModelFiles.optional {
-      let path = folder + "/" + file
-      if FileManager.default.fileExists(atPath: path) { continue }
-      try await fetch(file, to: path)
+    try await fetch(ModelFiles.config, into: folder)
+    var isWhole = false
+    if !ModelFiles.isThere(ModelFiles.index, in: folder) {
+      isWhole = try await fetch(ModelFiles.weights, into: folder, mayLack: true)
     }
+    if !isWhole {
+      guard try await fetch(ModelFiles.index, into: folder, mayLack: true) else {
+        throw FetchFault(detail: "\(name) has neither \(ModelFiles.weights) nor \(ModelFiles.index)")
+      }
+      for file in try ModelFiles.shards(in: folder) { try await fetch(file, into: folder) }
+    }
+    try await fetch(ModelFiles.tokenizer, into: folder)
+    for file in ModelFiles.optional(in: folder) { try await fetch(file, into: folder, mayLack: true) }
   }
 
-  private func fetch(_ file: String, to path: String) async throws {
+  /// - Returns: false where the hub has none and the file may lack.
+  @discardableResult
+  private func fetch(_ file: String, into folder: String, mayLack: Bool = false) async throws -> Bool {
+    let path = folder + "/" + file
+    if FileManager.default.fileExists(atPath: path) { return true }
     let endpoint = ProcessInfo.processInfo.environment["HF_ENDPOINT"] ?? "https://huggingface.co"
     guard let url = URL(string: "\(endpoint)/\(name)/resolve/\(revision)/\(file)") else {
       throw FetchFault(detail: "\(endpoint) and \(name) make no URL")
@@ -41,9 +53,9 @@ struct HubModel {
     case 416 where start > 0:
       // The part is the whole, or of another file: its digest says.
       break
-    case 404 where ModelFiles.optional.contains(file):
+    case 404 where mayLack:
       try? FileManager.default.removeItem(atPath: temporary)
-      return
+      return false
     default:
       if start == 0 { try? FileManager.default.removeItem(atPath: temporary) }
       throw FetchFault(detail: "\(url.absoluteString) answered \(answer.status)")
@@ -53,6 +65,7 @@ struct HubModel {
       throw FetchFault(detail: "\(file) does not have the digest \(expected)")
     }
     try ModelFiles.place(temporary, path)
+    return true
   }
 }
 

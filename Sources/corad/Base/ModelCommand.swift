@@ -4,12 +4,17 @@ internal import Serving
 
 struct ModelCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "model", abstract: "Model folders.", subcommands: [Inspect.self, Fetch.self])
+    commandName: "model", abstract: "Model folders.", subcommands: [Inspect.self, Verify.self, Fetch.self])
 
   struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "What a model folder holds.")
     @Argument(help: "The model folder.") var directory: String
+    @Option(help: "Rank of the tasks whose bytes are shown.") var rank = 8
     @Flag(help: "Print an object.") var json = false
+
+    func validate() throws {
+      guard (1...1_024).contains(rank) else { throw ValidationError("--rank is 1 through 1024.") }
+    }
 
     func run() throws {
       let model: ModelInspection
@@ -32,13 +37,86 @@ struct ModelCommand: AsyncParsableCommand {
           model.sites.map {
             .object(["name": .string($0.name), "inputs": .int($0.inputs), "outputs": .int($0.outputs)])
           })
+        object["rank"] = .int(rank)
+        object["task_bytes"] = .array(
+          model.taskBytes(rank: rank).map {
+            .object([
+              "sites": .array($0.sites.map(JSON.string)), "shared": .int($0.shared), "lora": .int($0.lora),
+            ])
+          })
         return Terminal.print(String(decoding: try JSON.object(object).encoded(), as: UTF8.self))
       }
       Terminal.print(Terminal.record(members) + "\n")
       Terminal.print(
         Terminal.table(
           ["SITE", "INPUTS", "OUTPUTS"], model.sites.map { [$0.name, "\($0.inputs)", "\($0.outputs)"] }))
+      Terminal.print("\nA task at rank \(rank), its head not counted:\n")
+      Terminal.print(
+        Terminal.table(
+          ["SHARED B", "LORA", "SHARE", "SITES"],
+          model.taskBytes(rank: rank).map {
+            [
+              Terminal.bytes($0.shared), Terminal.bytes($0.lora),
+              String(format: "%.2f", Double($0.shared) / Double($0.lora)), $0.sites.joined(separator: ","),
+            ]
+          }))
     }
+  }
+
+  struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Reads every weight of a model folder and runs a short forward pass.")
+    @Argument(help: "The model folder.") var directory: String
+    @Option(help: "What the weights are held as, as in serve.") var weights = "f32"
+    @Flag(help: "Print an object.") var json = false
+
+    func validate() throws {
+      let formats = ServingConfiguration.weightFormats
+      guard formats.contains(weights) else {
+        throw ValidationError("--weights is one of \(formats.joined(separator: ", ")).")
+      }
+    }
+
+    func run() throws {
+      let found: ModelVerification
+      do throws(ServingError) {
+        found = try ModelVerification(directory: directory, weights: weights)
+      } catch {
+        Terminal.complain("corad: " + Doctor.sentence(error))
+        throw Exit.failed
+      }
+      let members: [(String, JSON?)] = [
+        ("digest", .string(found.model.digest)), ("architecture", .string(found.model.architecture)),
+        ("parameters", .int(found.model.parameters)), ("weights", .string(found.weights)),
+        ("resident_bytes", .int(found.residentBytes)), ("hidden", Self.shape(found.hidden.shape)),
+        ("hidden_norm", .number(found.hidden.norm)), ("scores", found.scores.map { Self.shape($0.shape) }),
+        ("scores_norm", found.scores.map { .number($0.norm) }),
+        ("output_digest", .string(found.outputDigest)),
+      ]
+      if json {
+        var object = Dictionary(uniqueKeysWithValues: members.map { ($0, $1 ?? .null) })
+        object["sites"] = .array(
+          found.sites.map {
+            .object([
+              "name": .string($0.name), "inputs": .int($0.inputs), "outputs": .int($0.outputs),
+              "least_norm": .number($0.norms.lowerBound), "greatest_norm": .number($0.norms.upperBound),
+            ])
+          })
+        return Terminal.print(String(decoding: try JSON.object(object).encoded(), as: UTF8.self))
+      }
+      Terminal.print(Terminal.record(members) + "\n")
+      Terminal.print(
+        Terminal.table(
+          ["SITE", "INPUTS", "OUTPUTS", "NORM OVER THE LAYERS"],
+          found.sites.map {
+            [
+              $0.name, "\($0.inputs)", "\($0.outputs)",
+              String(format: "%.4g to %.4g", $0.norms.lowerBound, $0.norms.upperBound),
+            ]
+          }))
+    }
+
+    private static func shape(_ shape: [Int]) -> JSON { .array(shape.map(JSON.int)) }
   }
 
   struct Fetch: AsyncParsableCommand {
@@ -79,8 +157,36 @@ struct FetchFault: Error {
 
 /// The files of a model folder.
 enum ModelFiles {
-  static let needed = ["config.json", "model.safetensors", "tokenizer.json"]
-  static let optional = ["sentence_bert_config.json"]
+  static let config = "config.json"
+  static let tokenizer = "tokenizer.json"
+  static let weights = "model.safetensors"
+  /// Names the shards of weights that are in several files.
+  static let index = "model.safetensors.index.json"
+
+  /// What a model need not have; of a decoder, as config.json says, also what conversations and texts are made with.
+  static func optional(in folder: String) -> [String] {
+    let config = FileManager.default.contents(atPath: folder + "/" + config).map { [UInt8]($0) }
+    let isEncoder = config.flatMap { try? JSON(bytes: $0) }?["model_type"]?.string == "bert"
+    return ["sentence_bert_config.json"]
+      + (isEncoder ? [] : ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"])
+  }
+
+  static func isThere(_ name: String, in folder: String) -> Bool {
+    FileManager.default.fileExists(atPath: folder + "/" + name)
+  }
+
+  /// The files that a folder's index names, in the order of their names: of the folder itself, since the index comes
+  /// from outside.
+  static func shards(in folder: String) throws -> [String] {
+    guard let bytes = FileManager.default.contents(atPath: folder + "/" + index),
+      case .object(let places)? = (try? JSON(bytes: [UInt8](bytes)))?["weight_map"]
+    else { throw FetchFault(detail: "\(index) has no weight_map") }
+    let names = Set(places.values.map { $0.string ?? "" }).sorted()
+    guard names.allSatisfy({ $0.hasSuffix(".safetensors") && !$0.contains("/") }) else {
+      throw FetchFault(detail: "\(index) names a file that is not of the folder")
+    }
+    return names
+  }
 
   /// Puts a whole file in its place.
   static func place(_ temporary: String, _ path: String) throws {
@@ -108,17 +214,25 @@ enum LocalModel {
     process.waitUntilExit()
     guard process.terminationStatus == 0 else { throw FetchFault(detail: "unzip does not read \(source)") }
     let paths = FileManager.default.enumerator(atPath: unpacked)?.compactMap { $0 as? String } ?? []
-    guard let weights = paths.sorted().first(where: { $0.hasSuffix("/model.safetensors") }) else {
-      throw FetchFault(detail: "\(source) holds no model.safetensors")
-    }
-    try copyFiles(from: unpacked + "/" + weights.dropLast("/model.safetensors".count), to: folder)
+    let ends = ["/" + ModelFiles.weights, "/" + ModelFiles.index]
+    guard let found = paths.sorted().first(where: { path in ends.contains(where: path.hasSuffix) }),
+      let slash = found.lastIndex(of: "/")
+    else { throw FetchFault(detail: "\(source) holds no \(ModelFiles.weights)") }
+    try copyFiles(from: unpacked + "/" + found[..<slash], to: folder)
   }
 
   private static func copyFiles(from source: String, to folder: String) throws {
-    for name in ModelFiles.needed + ModelFiles.optional {
+    var names = [ModelFiles.config]
+    if ModelFiles.isThere(ModelFiles.index, in: source), !ModelFiles.isThere(ModelFiles.weights, in: source) {
+      names += [ModelFiles.index] + (try ModelFiles.shards(in: source))
+    } else {
+      names.append(ModelFiles.weights)
+    }
+    names.append(ModelFiles.tokenizer)
+    names += ModelFiles.optional(in: source).filter { ModelFiles.isThere($0, in: source) }
+    for name in names {
       let file = source + "/" + name
       guard FileManager.default.fileExists(atPath: file) else {
-        if ModelFiles.optional.contains(name) { continue }
         throw FetchFault(detail: "\(source) has no \(name)")
       }
       let temporary = folder + "/" + name + ".part"

@@ -17,12 +17,16 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Id, name or digest of the shared B; default where it is not given.") var subspace: String?
   @Option(help: "Columns of B that the task uses (8).") var rank: Int?
   @Option(help: "The update is scaled by alpha/rank (16).") var alpha: Double?
-  @Option(help: "Comma-separated: query,key,value,attention.output,intermediate,output.") var sites: String?
+  @Option(
+    help:
+      "Comma-separated: query,key,value,attention.output,intermediate,output; on a decoder q_proj,… too; attention, feed_forward or all (query,value)."
+  )
+  var sites: String?
   @Option(help: "Times that each row is seen (3).") var epochs: Int?
   @Option(help: "Rows of an optimiser step (32).") var batchSize: Int?
   @Option(help: "Largest rate of A.") var learningRate: Double?
   @Option(help: "Largest rate of the head.") var headLearningRate: Double?
-  @Option(help: "Largest rate of B, where the method trains it.") var basisLearningRate: Double?
+  @Option(help: "Largest rate of B, where the method trains it (that of A).") var basisLearningRate: Double?
   @Option(help: "How the rate moves after warm-up: linear, cosine or constant.") var schedule: String?
   @Option(help: "Share of the steps until the rate is at its largest (0.06).") var warmup: Double?
   @Option(help: "Decoupled weight decay (0).") var weightDecay: Double?
@@ -31,9 +35,10 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Tokens of a text (128); the rest is cut off.") var maxLength: Int?
   @Option(help: "Share of the rows kept for validation (0.1).") var validation: Double?
   @Option(help: "The same seed, rows and settings give the same version.") var seed: Int?
-  @Option(help: "mean or cls.") var pooling: String?
+  @Option(help: "mean, last or cls (mean; on a decoder last, but for embeddings).") var pooling: String?
   @Option(help: "Dense layer of the head: none, pooler (from the base) or fresh.") var headDense: String?
   @Option(help: "Similarities of embeddings are divided by it (0.05).") var temperature: Double?
+  @Flag(help: "Compute layers again in the backward pass: less memory, more work.") var recompute = false
   @Option(help: "always, if_better or never.") var activate: String?
   @Option(help: "TASK@VERSION to start from.") var from: String?
   @Option(help: "The same key makes the same job once.") var idempotencyKey: String?
@@ -110,6 +115,7 @@ struct TrainCommand: ParsableCommand {
     for (name, value) in texts { if let value { settings[name] = .string(value) } }
     for (name, value) in numbers { if let value { settings[name] = .number(value) } }
     for (name, value) in wholes { if let value { settings[name] = .int(value) } }
+    if recompute { settings["recompute"] = .bool(true) }
     if let sites {
       settings["sites"] = .array(sites.split(separator: ",").map { .string(String($0)) })
     }

@@ -8,6 +8,7 @@ internal import Serving
 /// Every key of the daemon, its default and its unit; `Deploy/config/corad.json` lists the same.
 struct DaemonConfiguration: Sendable, Encodable {
   var model: String?
+  var weights = "f32"
   var store = "corad.sqlite"
   var listen = ["127.0.0.1:8080"]
   var apiKeyFile: String?
@@ -37,7 +38,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var logLevel = "info"
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case model, store, listen
+    case model, weights, store, listen
     case apiKeyFile = "api_key_file"
     case tlsCertificate = "tls_certificate"
     case tlsKey = "tls_key"
@@ -139,6 +140,7 @@ struct DaemonConfiguration: Sendable, Encodable {
       }
     }
     try optional(.model, &model)
+    try text(.weights, &weights)
     try text(.store, &store)
     try list(.listen, &listen)
     try optional(.apiKeyFile, &apiKeyFile)
@@ -172,6 +174,12 @@ struct DaemonConfiguration: Sendable, Encodable {
       throw ConfigurationFault(key: "model", detail: "is missing: the folder of the base (--model DIR)")
     }
     var serving = ServingConfiguration(modelDirectory: model, storePath: store)
+    let formats = ServingConfiguration.weightFormats
+    guard formats.contains(weights) else {
+      throw ConfigurationFault(
+        key: "weights", detail: "is \(weights), must be one of \(formats.joined(separator: ", "))")
+    }
+    serving.weights = weights
     serving.cacheBytes = cacheBytes
     serving.lanes = lanes
     serving.queueRows = queueRows

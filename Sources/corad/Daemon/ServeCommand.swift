@@ -13,6 +13,10 @@ struct ServeCommand: AsyncParsableCommand {
     discussion: "Flags come before the environment (CORAD_STORE for --store), the file and the defaults.")
 
   @Option(help: "Folder of the base: config.json, model.safetensors, tokenizer.json.") var model: String?
+  @Option(
+    help:
+      "What the base's weights are held as: \(ServingConfiguration.weightFormats.joined(separator: ", ")).")
+  var weights: String?
   @Option(help: "Database file; made where it is missing.") var store: String?
   @Option(help: "HOST:PORT or unix:PATH; repeatable.") var listen: [String] = []
   @Option(help: "File whose first line is the bearer key to ask for.") var apiKeyFile: String?
@@ -150,7 +154,8 @@ struct ServeCommand: AsyncParsableCommand {
 
   private var flags: [String: ConfigValue] {
     let texts: [(String, String?)] = [
-      ("model", model), ("store", store), ("api_key_file", apiKeyFile), ("tls_certificate", tlsCertificate),
+      ("model", model), ("weights", weights), ("store", store), ("api_key_file", apiKeyFile),
+      ("tls_certificate", tlsCertificate),
       ("tls_key", tlsKey), ("base_path", basePath), ("log_level", logLevel),
     ]
     let lists = [("listen", listen), ("checkpoints", checkpoints), ("trusted_proxies", trustedProxies)]

@@ -7,6 +7,8 @@ struct CoradBench: AsyncParsableCommand {
     commandName: "corad-bench", abstract: "Measures corad against its peers, and its own claims.",
     subcommands: [
       TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
-      HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, RegressBenchmark.self,
+      HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, ProductsBenchmark.self,
+      DecoderParityBenchmark.self, DecodeBenchmark.self, MixedDecodeBenchmark.self, PromptWaitBenchmark.self,
+      MemoryBenchmark.self, RegressBenchmark.self,
     ])
 }

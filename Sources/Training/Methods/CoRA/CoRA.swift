@@ -7,7 +7,7 @@ public enum CoRA: TrainingMethod {
   public static let needsSubspace = true
   public static let trainsBasis = false
   public static let decaysBasis = false
-  public static let learningRates = MethodRates(coefficients: 4e-3, basis: 0, head: 5e-3)
+  public static let learningRates = MethodRates(coefficients: 4e-3, head: 5e-3)
 
   public static func coefficients(_ site: MethodSite, random: inout RandomSource) -> Matrix {
     Matrix(zeros: site.rank, site.inputs)

@@ -7,7 +7,7 @@ public enum CoRAInit: TrainingMethod {
   public static let needsSubspace = true
   public static let trainsBasis = true
   public static let decaysBasis = false
-  public static let learningRates = MethodRates(coefficients: 2e-3, basis: 2e-3, head: 5e-3)
+  public static let learningRates = MethodRates(coefficients: 2e-3, head: 5e-3)
 
   public static func coefficients(_ site: MethodSite, random: inout RandomSource) -> Matrix {
     Matrix(zeros: site.rank, site.inputs)

@@ -6,7 +6,7 @@ public enum LoRA: TrainingMethod {
   public static let needsSubspace = false
   public static let trainsBasis = true
   public static let decaysBasis = true
-  public static let learningRates = MethodRates(coefficients: 4e-3, basis: 4e-3, head: 5e-3)
+  public static let learningRates = MethodRates(coefficients: 4e-3, head: 5e-3)
 
   public static func coefficients(_ site: MethodSite, random: inout RandomSource) -> Matrix {
     let bound = 1 / Float(site.inputs).squareRoot()

@@ -148,7 +148,7 @@ struct AccuracyLaboratory: Sendable {
       examples: try index.rows(job.task, "train").map(\.example), kind: .classification,
       tokenizer: bench.tokenizer, maxLength: settings.maxLength, validation: 0, seed: settings.seed)
     let training = try TrainingRun(
-      encoder: bench.encoder, subspace: subspace, set: set, settings: settings)
+      base: .encoder(bench.encoder), subspace: subspace, set: set, settings: settings)
     while try await bench.advance(training) {}
     let (version, metrics) = training.result()
     let heldOut = try index.rows(job.task, "heldout")

@@ -1,4 +1,5 @@
 import Adapters
+import Models
 import Training
 
 /// A row of the table: a method on one kind of subspace.
@@ -45,6 +46,6 @@ enum Arm: String, CaseIterable, Codable {
   /// The rate without a grid: the method's own default.
   var defaultRate: Float {
     if self == .headOnly { return Self.headRate }
-    return TrainingSettings.defaults(kind: .classification, method: method).learningRate
+    return TrainingSettings.defaults(kind: .classification, method: method, on: .encoder).learningRate
   }
 }

@@ -125,7 +125,7 @@ private struct Ours {
           base: bench.encoder.digest, subspace: subspace.digest, updates: updates, head: .mean),
         sites: bench.encoder.sites)
     }
-    executor = BatchExecutor(encoder: bench.encoder, lanes: bench.lanes)
+    executor = BatchExecutor(base: .encoder(bench.encoder), lanes: bench.lanes)
     primary = resident
     batches = stride(from: 0, to: rows.count, by: batch).map { start in
       rows[start..<start + batch].enumerated().map { index, ids in

@@ -21,6 +21,15 @@ struct ResidentMemory: Codable {
     return ResidentMemory(resident: try bytes("Rss"), anonymous: try bytes("Anonymous"))
   }
 
+  /// The most that was ever resident, in bytes.
+  static func peak() throws -> Int {
+    let text = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+    let line = text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+    let words = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }) ?? []
+    guard words.count > 1, let kilobytes = Int(words[1]) else { throw BenchError("status has no VmHWM") }
+    return kilobytes << 10
+  }
+
   /// malloc_trim(3), which no module map of glibc has.
   private static func trim() {
     guard let symbol = dlsym(nil, "malloc_trim") else { return }

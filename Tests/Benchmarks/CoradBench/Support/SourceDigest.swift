@@ -2,18 +2,35 @@ import Digests
 import Foundation
 
 /// One digest over what a benchmark's figure depends on, so that a later session sees whether the figure still counts:
-/// the modules that its folder and Support import, all that those import, its own folder, and what it runs of `peers`.
+/// the modules that its folder and Support import, all that those import, its own folder, and the scripts that it runs.
 enum SourceDigest {
-  /// Folders beside `Support`, and files of `peers`, by subcommand.
-  private static let parts: [String: (folders: [String], peers: [String])] = [
-    "accuracy": (["Accuracy"], []), "train": (["Train"], ["peer.py", "train_peer.py"]),
-    "infer": (["Infer"], ["peer.py", "infer_peer.py"]), "http": (["HTTP", "Daemon"], ["loop.c"]),
+  /// Folders beside `Support`, and scripts beside `CoradBench`, by subcommand.
+  private static let parts: [String: (folders: [String], scripts: [String])] = [
+    "accuracy": (["Accuracy"], []), "train": (["Train"], ["peers/peer.py", "peers/train_peer.py"]),
+    "infer": (["Infer"], ["peers/peer.py", "peers/infer_peer.py"]),
+    "http": (["HTTP", "Daemon"], ["peers/loop.c"]),
     "swap": (["Swap", "Daemon"], []), "residency": (["Residency", "Daemon"], []),
+    "decoder-parity": (
+      ["DecoderParity", "Decoders"],
+      ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/train_decoder.py"]
+    ),
+    "decode": (
+      ["Decode", "Decoders"],
+      ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py"]
+    ),
+    "mixed-decode": (
+      ["MixedDecode", "Decode", "Decoders"],
+      ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py"]
+    ),
+    "memory": (
+      ["Memory", "Residency", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
+    ),
+    "products": (["Products"], []), "prompt-wait": (["PromptWait"], []),
   ]
 
   /// `sha256:…`; nil for a command without sources of its own.
   static func of(_ command: String?) -> String? {
-    guard let command, let (folders, peers) = parts[command] else { return nil }
+    guard let command, let (folders, scripts) = parts[command] else { return nil }
     let bench = Places.benchmarks.appendingPathComponent("CoradBench")
     let own = folders.flatMap { files(under: bench.appendingPathComponent($0)) }
     var modules: Set<String> = []
@@ -27,7 +44,7 @@ enum SourceDigest {
     }
     let all =
       modules.flatMap { files(under: sources.appendingPathComponent($0)) } + own
-      + peers.map { Places.benchmarks.appendingPathComponent("peers/\($0)") }
+      + scripts.map { Places.benchmarks.appendingPathComponent($0) }
     let root = sources.deletingLastPathComponent().path
     var stream = SHA256Stream()
     for file in all.sorted(by: { $0.path < $1.path }) {

@@ -55,7 +55,7 @@ struct Workbench: Sendable {
   ) async throws -> [String] {
     let adapter = try ResidentAdapter(version, sites: encoder.sites)
     let resident = try subspace.map { try ResidentSubspace($0, sites: encoder.sites) }
-    let executor = BatchExecutor(encoder: encoder, lanes: lanes)
+    let executor = BatchExecutor(base: .encoder(encoder), lanes: lanes)
     var labels: [String] = []
     for start in stride(from: 0, to: texts.count, by: Self.batchRows) {
       let rows = texts[start..<min(start + Self.batchRows, texts.count)].map { text in

@@ -108,6 +108,6 @@ struct TrainCase {
       method == "cora"
       ? try SubspaceExtraction.random(
         sites: bench.encoder.sites, base: bench.encoder.digest, options: .init(rank: Self.rank)) : nil
-    return try TrainingRun(encoder: bench.encoder, subspace: subspace, set: set, settings: settings)
+    return try TrainingRun(base: .encoder(bench.encoder), subspace: subspace, set: set, settings: settings)
   }
 }
