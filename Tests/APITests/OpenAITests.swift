@@ -23,6 +23,7 @@ import Training
     ("POST", "/v1/fine_tuning/jobs/job_1/resume", 200), ("GET", "/v1/nothing", 404),
     ("PUT", "/v1/files", 405),
     ("GET", "/v1/models?x=1", 422), ("GET", "/v1/files?order=asc", 422),
+    ("GET", "/v1/files?purpose=a%20b", 422),
     ("GET", "/v1/fine_tuning/jobs?limit=0", 422),
   ])
   func routes(method: String, target: String, status: Int) async throws {

@@ -9,7 +9,7 @@ extension APIHandler {
     let query = call.query(["limit", "after", "purpose", "order"], errors)
     let limit = query.integer("limit", in: Limits.openAIPage) ?? Limits.openAIPage.upperBound
     let after = query.name("after")
-    let purpose = query.string("purpose") ?? FileUpload.purpose
+    let purpose = query.name("purpose") ?? FileUpload.purpose
     if let order = query.string("order"), order != "desc" {
       errors.add("order", "is not supported", allowed: "desc")
     }
