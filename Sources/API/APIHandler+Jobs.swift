@@ -64,7 +64,7 @@ extension APIHandler {
     let task = query.name("task")
     try errors.check()
     let page = try await serving { () throws(ServingError) in
-      try await node.jobs(state: state, task: task, after: after, limit: limit)
+      try await node.jobs(type: nil, state: state, task: task, after: after, limit: limit)
     }
     return .json(JSONWriter.page(page) { $0.job($1) })
   }

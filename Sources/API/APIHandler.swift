@@ -34,7 +34,7 @@ public struct APIHandler: HTTPHandler {
       response = try await answer(request, requestID)
     } catch {
       report(error, requestID)
-      response = error.response(requestID: requestID)
+      response = isOpenAI(request.head) ? error.openAIResponse() : error.response(requestID: requestID)
     }
     response.fields.append(("X-Request-Id", requestID))
     log.debug(
@@ -51,6 +51,11 @@ public struct APIHandler: HTTPHandler {
     var response = Problem(error).response(requestID: requestID)
     response.fields.append(("X-Request-Id", requestID))
     return response
+  }
+
+  /// Whether the path is one of OpenAI's, whose errors have another form.
+  private func isOpenAI(_ head: HTTPRequestHead) -> Bool {
+    head.rawPath.hasPrefix(configuration.basePath + "/v1/")
   }
 
   /// Causes go to the log and nowhere else.
@@ -117,6 +122,23 @@ public struct APIHandler: HTTPHandler {
     case .getJob: try await getJob(call)
     case .getJobEvents: try await getJobEvents(call)
     case .cancelJob, .pauseJob, .resumeJob: try await moveJob(call)
+    case .listModels: try await listModels(call)
+    case .getModel: try await getModel(call)
+    case .deleteModel: try await deleteModel(call)
+    case .createCompletion: try await createCompletion(call)
+    case .createChatCompletion: try await createChatCompletion(call)
+    case .createEmbeddings: try await createEmbeddings(call)
+    case .listFiles: try await listFiles(call)
+    case .createFile: try await createFile(call)
+    case .getFile: try await getFile(call)
+    case .getFileContent: try await getFileContent(call)
+    case .deleteFile: try await deleteFile(call)
+    case .listFineTuningJobs: try await listFineTuningJobs(call)
+    case .createFineTuningJob: try await createFineTuningJob(call)
+    case .getFineTuningJob: try await getFineTuningJob(call)
+    case .listFineTuningEvents: try await listFineTuningEvents(call)
+    case .listFineTuningCheckpoints: try await listFineTuningCheckpoints(call)
+    case .cancelFineTuningJob, .pauseFineTuningJob, .resumeFineTuningJob: try await moveFineTuningJob(call)
     }
   }
 

@@ -59,6 +59,12 @@ public enum MalformedReason: String, Sendable {
   case chunkEnd = "chunk data is not followed by CRLF"
   case truncatedBody = "connection closed before the end of the body"
   case eventStream = "malformed event stream"
+  case missingDelimiter = "no part begins"
+  case partDelimiter = "something follows a part's delimiter"
+  case partHeadTooLarge = "the head of a part is too large"
+  case partDisposition = "a part has no Content-Disposition that names its field"
+  case tooManyParts = "too many parts"
+  case truncatedParts = "the last part's delimiter is missing"
 }
 
 /// Why a message is refused with 501.

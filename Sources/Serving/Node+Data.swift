@@ -29,17 +29,27 @@ extension Node {
     try await stored { () throws(StoreError) in try await store.deleteDataset(id) }
   }
 
+  public func rows(of dataset: String, from row: Int) async throws(ServingError) -> DatasetRows {
+    let batch = try await stored { () throws(StoreError) in try await store.batch(of: dataset, at: row) }
+    guard let batch else { return DatasetRows(rows: [], next: nil) }
+    return DatasetRows(rows: try Self.rows(in: batch.bytes, of: dataset), next: batch.next)
+  }
+
   /// All rows of a data set, in order.
   func examples(of dataset: String) async throws(ServingError) -> [TrainingExample] {
     let batches = try await stored { () throws(StoreError) in try await store.rows(of: dataset) }
     var examples: [TrainingExample] = []
-    for batch in batches {
-      guard let rows = try? JSONDecoder().decode([TrainingExample].self, from: Data(batch)) else {
-        throw .internal(cause: "data set \(dataset) holds rows that do not decode")
-      }
-      examples += rows
-    }
+    for batch in batches { examples += try Self.rows(in: batch, of: dataset) }
     return examples
+  }
+
+  private static func rows(
+    in batch: [UInt8], of dataset: String
+  ) throws(ServingError) -> [TrainingExample] {
+    guard let rows = try? JSONDecoder().decode([TrainingExample].self, from: Data(batch)) else {
+      throw .internal(cause: "data set \(dataset) holds rows that do not decode")
+    }
+    return rows
   }
 
   static func summary(_ record: DatasetRecord) -> DatasetSummary {

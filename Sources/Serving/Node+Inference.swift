@@ -193,6 +193,11 @@ extension Node {
     return task
   }
 
+  /// That a task, or a version of it, could answer.
+  func requireServed(_ task: String, version: Int?) async throws(ServingError) {
+    _ = try await lease(LeaseKey(task: task, version: version))
+  }
+
   /// Why a name is not in the catalog: no such task, no active version, or another base's.
   private func unserved(_ name: String) async -> ServingError {
     do throws(StoreError) {

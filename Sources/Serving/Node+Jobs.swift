@@ -64,10 +64,11 @@ extension Node {
   }
 
   public func jobs(
-    state: JobState?, task: String?, after: String?, limit: Int
+    type: JobType?, state: JobState?, task: String?, after: String?, limit: Int
   ) async throws(ServingError) -> Page<JobSummary> {
     let records = try await stored { () throws(StoreError) in
-      try await store.jobs(state: state?.rawValue, task: task, after: after, limit: limit + 1)
+      try await store.jobs(
+        type: type?.rawValue, state: state?.rawValue, task: task, after: after, limit: limit + 1)
     }
     return page(records, limit: limit, key: \.id, Self.summary(_:))
   }
@@ -106,6 +107,26 @@ extension Node {
     return (found.events, found.isFinal)
   }
 
+  public func events(
+    of job: String, before id: Int64?, limit: Int
+  ) async throws(ServingError) -> Page<JobEvent> {
+    let records = try await stored { () throws(StoreError) in
+      try await store.events(of: job, before: id ?? .max, limit: limit + 1)
+    }
+    return page(records, limit: limit, key: { String($0.id) }, Self.event(_:))
+  }
+
+  public func checkpoints(of job: String) async throws(ServingError) -> [JobCheckpoint] {
+    try await stored { () throws(StoreError) in try await store.checkpoints(of: job) }.map {
+      JobCheckpoint(step: $0.step, loss: $0.loss, createdAt: Timestamp.text($0.at))
+    }
+  }
+
+  private static func event(_ record: EventRecord) -> JobEvent {
+    JobEvent(
+      id: record.id, kind: record.kind, dataJSON: record.data, createdAt: Timestamp.text(record.at))
+  }
+
   func accept(_ new: NewJob) async throws(ServingError) -> (job: JobSummary, isNew: Bool) {
     let (record, isNew) = try await stored { () throws(StoreError) in try await store.insert(new) }
     if isNew { runner.wake() }
@@ -123,7 +144,7 @@ extension Node {
     }
     let state = JobState(rawValue: record) ?? .failed
     return (
-      events.map { JobEvent(id: $0.id, kind: $0.kind, dataJSON: $0.data) },
+      events.map(Self.event(_:)),
       state.isFinal && events.count < limit, state
     )
   }
@@ -235,7 +256,8 @@ extension Node {
       settingsJSON: record.settings, progress: record.progress, epoch: record.epoch, step: record.step,
       steps: record.steps, loss: record.loss, examplesPerSecond: record.examplesPerSecond,
       secondsLeft: record.secondsLeft, metricsJSON: record.metrics, version: record.version,
-      subspace: record.subspace, error: record.errorCode.map { ($0, record.errorDetail ?? "") },
+      subspace: record.subspace, dataset: record.dataset,
+      error: record.errorCode.map { ($0, record.errorDetail ?? "") },
       createdAt: Timestamp.text(record.createdAt), startedAt: record.startedAt.map(Timestamp.text),
       finishedAt: record.finishedAt.map(Timestamp.text), createdBy: record.createdBy)
   }

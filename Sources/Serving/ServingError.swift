@@ -39,6 +39,8 @@ public enum ServingError: Error, Sendable {
   case subspaceNotGrown
   case overloaded(depth: Int, limit: Int, retryAfterSeconds: Int)
   case deadlineExceeded(milliseconds: Int)
+  /// Something that this base or this build cannot do, in a sentence.
+  case notImplemented(String)
   case notReady([String])
   case draining
   case storeUnavailable(cause: String)

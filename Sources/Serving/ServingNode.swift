@@ -19,6 +19,13 @@ public protocol ServingNode: Sendable {
     items: [InferenceItem], inputs: InferenceInputs, timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult
 
+  // MARK: writing
+  /// Begins to continue a prompt; what is written is pulled from the answer.
+  /// - Throws: `.notImplemented` where the base does not write; `.notFound`, `.textTooLong`, `.validation`,
+  ///   `.overloaded`, `.deadlineExceeded`, `.cancelled`.
+  func write(_ request: WritingRequest, timeoutMilliseconds: Int?, principal: Principal)
+    async throws(ServingError) -> Writing
+
   // MARK: tasks
   func tasks(after: String?, limit: Int) async throws(ServingError) -> Page<TaskSummary>
   func task(_ name: String) async throws(ServingError) -> TaskSummary
@@ -38,12 +45,14 @@ public protocol ServingNode: Sendable {
     async throws(ServingError) -> any DatasetUpload
   func datasets(after: String?, limit: Int) async throws(ServingError) -> Page<DatasetSummary>
   func dataset(_ id: String) async throws(ServingError) -> DatasetSummary
+  /// The rows from one on (0, or the `next` of the answer before), as many as are stored together.
+  func rows(of dataset: String, from row: Int) async throws(ServingError) -> DatasetRows
   func deleteDataset(_ id: String) async throws(ServingError)
 
   // MARK: jobs
   /// Stores the job and its data durably, then returns.
   func train(_ request: TrainingRequest, principal: Principal) async throws(ServingError) -> JobSummary
-  func jobs(state: JobState?, task: String?, after: String?, limit: Int)
+  func jobs(type: JobType?, state: JobState?, task: String?, after: String?, limit: Int)
     async throws(ServingError) -> Page<JobSummary>
   func job(_ id: String) async throws(ServingError) -> JobSummary
   func cancel(job: String) async throws(ServingError) -> JobSummary
@@ -53,6 +62,10 @@ public protocol ServingNode: Sendable {
   /// An empty array: none came. `isFinal`: the job has ended and these are its last events.
   func events(of job: String, after id: Int64, waitMilliseconds: Int)
     async throws(ServingError) -> (events: [JobEvent], isFinal: Bool)
+  /// Events before an id, newest first; `next` is the id to go on before.
+  func events(of job: String, before id: Int64?, limit: Int) async throws(ServingError) -> Page<JobEvent>
+  /// Newest first; none once the job has ended.
+  func checkpoints(of job: String) async throws(ServingError) -> [JobCheckpoint]
 
   // MARK: subspaces
   func subspaces(after: String?, limit: Int) async throws(ServingError) -> Page<SubspaceSummary>

@@ -131,6 +131,11 @@ public struct Page<Element: Sendable>: Sendable {
   public let elements: [Element]
   /// Give it as `after` to go on; nil on the last page.
   public let next: String?
+
+  public init(elements: [Element], next: String?) {
+    self.elements = elements
+    self.next = next
+  }
 }
 
 public struct DatasetSummary: Sendable {
@@ -141,6 +146,13 @@ public struct DatasetSummary: Sendable {
   public let bytes: Int
   public let createdAt: String
   public let createdBy: String
+}
+
+/// Some rows of a data set, in its order.
+public struct DatasetRows: Sendable {
+  public let rows: [TrainingExample]
+  /// Where the rows behind these begin; nil at the end.
+  public let next: Int?
 }
 
 /// Where the rows of a job come from.
@@ -218,6 +230,8 @@ public struct JobSummary: Sendable {
   public let version: Int?
   /// The subspace that the job made.
   public let subspace: String?
+  /// The data set that it learns from.
+  public let dataset: String?
   /// Stable code and sentence of a failed job.
   public let error: (code: String, detail: String)?
   public let createdAt: String
@@ -231,6 +245,22 @@ public struct JobEvent: Sendable {
   public let id: Int64
   public let kind: String
   public let dataJSON: String
+  public let createdAt: String
+
+  init(id: Int64, kind: String, dataJSON: String, createdAt: String = "") {
+    self.id = id
+    self.kind = kind
+    self.dataJSON = dataJSON
+    self.createdAt = createdAt
+  }
+}
+
+/// A kept checkpoint of a job that has not ended.
+public struct JobCheckpoint: Sendable {
+  public let step: Int
+  /// The training loss there.
+  public let loss: Double?
+  public let createdAt: String
 }
 
 /// `POST /subspaces`, checked.

@@ -72,6 +72,17 @@ enum Schema {
           ) STRICT;
           """)
     }
+    migrator.registerMigration("v2") { database in
+      try database.execute(
+        sql: """
+          ALTER TABLE job_events ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+          -- When an older event was kept is not known: not before its job was made.
+          UPDATE job_events SET at = coalesce((SELECT created_at FROM jobs WHERE jobs.id = job), 0);
+          ALTER TABLE checkpoints ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+          ALTER TABLE checkpoints ADD COLUMN loss REAL;
+          UPDATE checkpoints SET at = coalesce((SELECT created_at FROM jobs WHERE jobs.id = job), 0);
+          """)
+    }
     return migrator
   }
 }

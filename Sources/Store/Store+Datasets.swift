@@ -96,6 +96,22 @@ extension Store {
     }
   }
 
+  /// The first batch that begins at a row or behind it, rows counted from nought, and the first row behind the batch;
+  /// nil past the last one.
+  public func batch(of dataset: String, at row: Int) async throws(StoreError) -> (bytes: [UInt8], next: Int)?
+  {
+    try await read { database in
+      _ = try Self.dataset(database, dataset)
+      let found = try Row.fetchOne(
+        database,
+        sql: """
+          SELECT first_row + rows AS next, bytes FROM dataset_batches WHERE dataset = ? AND first_row >= ?
+          ORDER BY first_row LIMIT 1
+          """, arguments: [dataset, row])
+      return found.map { (bytes: [UInt8]($0["bytes"] as Data), next: $0["next"] as Int) }
+    }
+  }
+
   /// - Throws: `.inUse` while a job that has not ended needs it.
   public func deleteDataset(_ id: String) async throws(StoreError) {
     try await write { database in

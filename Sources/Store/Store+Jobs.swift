@@ -121,6 +121,24 @@ public struct EventRecord: Sendable, Equatable {
   public let id: Int64
   public let kind: String
   public let data: String
+  /// Milliseconds since 1970.
+  public let at: Int64
+
+  init(row: Row) {
+    id = row["id"]
+    kind = row["kind"]
+    data = row["data"]
+    at = row["at"]
+  }
+}
+
+/// A kept checkpoint without its bytes.
+public struct CheckpointRecord: Sendable, Equatable {
+  public let step: Int
+  /// Milliseconds since 1970.
+  public let at: Int64
+  /// The training loss there.
+  public let loss: Double?
 }
 
 extension Store {
@@ -156,7 +174,7 @@ extension Store {
           new.idempotencyKey,
           new.requestDigest, at, new.createdBy,
         ])
-      try Self.append(database, id, "state", #"{"state":"queued"}"#)
+      try Self.append(database, id, "state", #"{"state":"queued"}"#, at: at)
       return (try Self.job(database, id), true)
     }
   }
@@ -176,11 +194,15 @@ extension Store {
 
   /// Newest first; `after` is the id of the last one of the page before.
   public func jobs(
-    state: String?, task: String?, after: String?, limit: Int
+    type: String? = nil, state: String?, task: String?, after: String?, limit: Int
   ) async throws(StoreError) -> [JobRecord] {
     try await read { database in
       var filters = ["1"]
       var arguments = StatementArguments()
+      if let type {
+        filters.append("type = ?")
+        arguments += [type]
+      }
       if let state {
         filters.append("state = ?")
         arguments += [state]
@@ -253,7 +275,7 @@ extension Store {
             finished_at = CASE WHEN ? THEN ? END WHERE id = ?
           """, arguments: [to, errorCode, errorDetail, to, at, isFinal, at, id])
       if isFinal { try Self.forgetWork(database, id) }
-      try Self.append(database, id, "state", event)
+      try Self.append(database, id, "state", event, at: at)
       return try Self.job(database, id)
     }
   }
@@ -263,9 +285,10 @@ extension Store {
   public func record(
     _ progress: JobProgress, kind: String, event: String, of job: String
   ) async throws(StoreError) {
+    let at = now()
     try await write(.event, isDurable: false) { database in
       try Self.update(database, job, progress)
-      let id = try Self.append(database, job, kind, event)
+      let id = try Self.append(database, job, kind, event, at: at)
       if id % 64 == 0 {
         try database.execute(
           sql: """
@@ -279,16 +302,18 @@ extension Store {
   public func checkpoint(
     _ bytes: [UInt8], step: Int, progress: JobProgress, of job: String
   ) async throws(StoreError) {
+    let at = now()
     try await write(.checkpoint) { database in
       try database.execute(
-        sql: "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", arguments: [job, step, Data(bytes)])
+        sql: "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
+        arguments: [job, step, Data(bytes), at, progress.loss])
       try database.execute(
         sql: """
           DELETE FROM checkpoints WHERE job = :job AND step NOT IN
             (SELECT step FROM checkpoints WHERE job = :job ORDER BY step DESC LIMIT 2)
           """, arguments: ["job": job])
       try Self.update(database, job, progress)
-      try Self.append(database, job, "checkpoint", #"{"step":\#(step)}"#)
+      try Self.append(database, job, "checkpoint", #"{"step":\#(step)}"#, at: at)
     }
   }
 
@@ -306,9 +331,33 @@ extension Store {
     try await read { database in
       _ = try Self.job(database, job)
       return try Row.fetchAll(
-        database, sql: "SELECT id, kind, data FROM job_events WHERE job = ? AND id > ? ORDER BY id LIMIT ?",
+        database, sql: "SELECT * FROM job_events WHERE job = ? AND id > ? ORDER BY id LIMIT ?",
         arguments: [job, id, limit]
-      ).map { EventRecord(id: $0["id"], kind: $0["kind"], data: $0["data"]) }
+      ).map(EventRecord.init)
+    }
+  }
+
+  /// Events before an id, newest first.
+  public func events(
+    of job: String, before id: Int64, limit: Int
+  ) async throws(StoreError) -> [EventRecord] {
+    try await read { database in
+      _ = try Self.job(database, job)
+      return try Row.fetchAll(
+        database, sql: "SELECT * FROM job_events WHERE job = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        arguments: [job, id, limit]
+      ).map(EventRecord.init)
+    }
+  }
+
+  /// The checkpoints that are kept, newest first: none once the job has ended.
+  public func checkpoints(of job: String) async throws(StoreError) -> [CheckpointRecord] {
+    try await read { database in
+      _ = try Self.job(database, job)
+      return try Row.fetchAll(
+        database, sql: "SELECT step, at, loss FROM checkpoints WHERE job = ? ORDER BY step DESC",
+        arguments: [job]
+      ).map { CheckpointRecord(step: $0["step"], at: $0["at"], loss: $0["loss"]) }
     }
   }
 
@@ -350,11 +399,13 @@ extension Store {
   }
 
   @discardableResult
-  static func append(_ database: Database, _ job: String, _ kind: String, _ data: String) throws -> Int64 {
+  static func append(
+    _ database: Database, _ job: String, _ kind: String, _ data: String, at: Int64
+  ) throws -> Int64 {
     let last =
       try Int64.fetchOne(database, sql: "SELECT max(id) FROM job_events WHERE job = ?", arguments: [job]) ?? 0
     try database.execute(
-      sql: "INSERT INTO job_events VALUES (?, ?, ?, ?)", arguments: [job, last + 1, kind, data])
+      sql: "INSERT INTO job_events VALUES (?, ?, ?, ?, ?)", arguments: [job, last + 1, kind, data, at])
     return last + 1
   }
 }

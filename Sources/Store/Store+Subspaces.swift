@@ -103,7 +103,7 @@ extension Store {
             WHERE id = ? AND state = 'running'
             """, arguments: [id, at, job])
         guard database.changesCount == 1 else { throw StoreError.jobState("not running") }
-        try Self.append(database, job, "state", finalEvent)
+        try Self.append(database, job, "state", finalEvent, at: at)
       }
     }
     return id

@@ -157,7 +157,8 @@ extension Store {
         guard database.changesCount == 1 else { throw StoreError.jobState("not running") }
         try Self.forgetWork(database, job)
         if let finalEvent {
-          try Self.append(database, job, "state", finalEvent.replacing("$version", with: String(version)))
+          try Self.append(
+            database, job, "state", finalEvent.replacing("$version", with: String(version)), at: at)
         }
       }
       database.afterNextTransaction { _ in onCommit(version, moves) }

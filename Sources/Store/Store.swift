@@ -49,7 +49,7 @@ public final class Store: Sendable {
         try database.execute(sql: "DELETE FROM datasets WHERE is_complete = 0")
         for job in try String.fetchAll(database, sql: "SELECT id FROM jobs WHERE state = 'running'") {
           try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE id = ?", arguments: [job])
-          try Self.append(database, job, "state", #"{"state":"queued"}"#)
+          try Self.append(database, job, "state", #"{"state":"queued"}"#, at: now())
         }
       }
     } catch {

@@ -13,9 +13,11 @@ struct Answer {
 
   var text: String { String(decoding: bytes, as: UTF8.self) }
   var json: JSONValue? { try? JSONReader.read(bytes) }
-  var code: String? { json?["code"]?.string }
+  /// Of a problem object, or of OpenAI's error.
+  var code: String? { problem?["code"]?.string }
+  var problem: JSONValue? { json?["error"] ?? json }
   /// The pointers of a validation's errors.
-  var pointers: [String] { json?["errors"]?.array?.compactMap { $0["pointer"]?.string } ?? [] }
+  var pointers: [String] { problem?["errors"]?.array?.compactMap { $0["pointer"]?.string } ?? [] }
 
   subscript(field: String) -> String? {
     fields.first { $0.0.lowercased() == field.lowercased() }?.1

@@ -3,6 +3,7 @@ import HTTPWire
 import Testing
 
 @testable import API
+@testable import Serving
 
 /// Every field of every request body, one past what the contract allows: refused by its pointer alone. The cases are
 /// made from `openapi.yaml`, so that a field or a limit that is added there is tried here.
@@ -32,11 +33,59 @@ import Testing
       #"{"task":"t","data":{"examples":[{"anchor":"a","positive":"b","negative":"c"}]}}"#
     ),
     (
+      "/v1/embeddings", "EmbeddingsRequest",
+      #"{"model":"base","input":["a"],"encoding_format":"float","dimensions":4,"user":"u"}"#
+    ),
+    ("/v1/embeddings", "EmbeddingsRequest", #"{"model":"base","input":"a"}"#),
+    (
+      "/v1/fine_tuning/jobs", "FineTuningRequest",
+      #"{"model":"base","training_file":"ds_1","suffix":"t","seed":1,"hyperparameters":{"n_epochs":1,"batch_size":2,"learning_rate_multiplier":1},"metadata":{},"validation_file":null,"integrations":[]}"#
+    ),
+    (
+      "/v1/fine_tuning/jobs", "FineTuningRequest",
+      #"{"model":"base","training_file":"ds_1","method":{"type":"supervised","supervised":{"hyperparameters":{"n_epochs":1}},"dpo":null,"reinforcement":null}}"#
+    ),
+    ("/v1/completions", "CompletionRequest", completion(#""a""#)),
+    ("/v1/completions", "CompletionRequest", completion(#"["a"]"#)),
+    ("/v1/completions", "CompletionRequest", completion("[1]")),
+    ("/v1/completions", "CompletionRequest", completion("[[1]]")),
+    (
+      "/v1/chat/completions", "ChatRequest",
+      chat(
+        #"{"role":"user","content":"a","name":"n","annotations":[],"refusal":null,"audio":null,"function_call":null}"#
+      )
+    ),
+    (
+      "/v1/chat/completions", "ChatRequest",
+      chat(
+        #"{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#
+      )
+    ),
+    (
+      "/v1/chat/completions", "ChatRequest",
+      chat(#"{"role":"tool","content":[{"type":"text","text":"a"}],"tool_call_id":"c"}"#)
+    ),
+    (
       "/subspaces", "SubspaceRequest",
       #"{"name":"s","source":"weights","checkpoints":["base"],"scope":"site","rank":8,"center":true,"seed":1,"default":false}"#
     ),
     ("/subspaces", "SubspaceRequest", #"{"name":"s","source":"adapters","versions":["a@1"]}"#),
   ]
+
+  private static var node: StubNode {
+    StubNode(writers: [ScriptedWriter([.end(.stop, WritingUsage(promptTokens: 1, writtenTokens: 0))])])
+  }
+
+  private static let sampling =
+    #""model":"base","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false},"max_tokens":1,"temperature":0,"top_p":1,"top_k":1,"min_p":0,"repetition_penalty":1,"presence_penalty":0,"frequency_penalty":0,"logit_bias":{"1":1},"seed":1,"stop":["a"],"user":"u","metadata":{},"store":false,"service_tier":"auto","safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h","n":1"#
+
+  private static func completion(_ prompt: String) -> String {
+    #"{\#(sampling),"prompt":\#(prompt),"logprobs":1,"best_of":1,"echo":false,"suffix":""}"#
+  }
+
+  private static func chat(_ message: String) -> String {
+    #"{\#(sampling),"messages":[\#(message)],"max_completion_tokens":1,"logprobs":true,"top_logprobs":1,"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{},"strict":false}}],"tool_choice":"auto","response_format":{"type":"text"},"modalities":["text"],"audio":null,"prediction":null,"reasoning_effort":null,"verbosity":null,"web_search_options":null,"functions":null,"function_call":null,"parallel_tool_calls":true}"#
+  }
 
   private static func contract() async throws -> JSONValue {
     let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -51,14 +100,14 @@ import Testing
     var count = 0
     for (target, schema, text) in Self.bodies {
       let body = try JSONReader.read(Array(text.utf8))
-      let good = try await handler().send(.post, target, text)
+      let good = try await handler(Self.node).send(.post, target, text)
       #expect(good.status < 300, "\(target): \(good.text)")
       var cases = Cases(root: root, body: body)
       cases.walk(.object([JSONMember("$ref", .string("#/components/schemas/\(schema)"))]), [])
       fields[schema, default: []].formUnion(cases.fields)
       for (pointer, what, body) in cases.found {
         count += 1
-        let answer = try await handler().send(.post, target, bytes: body.text, [])
+        let answer = try await handler(Self.node).send(.post, target, bytes: body.text, [])
         let named = answer.pointers.contains { $0 == pointer || $0.hasPrefix(pointer + "/") || pointer == "" }
         #expect(
           answer.status == 422 && named, "\(target) \(pointer) \(what): \(answer.status) \(answer.text)")
@@ -111,19 +160,22 @@ private struct Cases {
     return names
   }
 
-  mutating func walk(_ given: JSONValue, _ path: [String]) {
+  /// - Parameter orNull: null is another alternative.
+  mutating func walk(_ given: JSONValue, _ path: [String], orNull: Bool = false) {
     let schema = resolved(given)
     let value = path.reduce(body) { $0.child($1) }
     let parts = (schema["anyOf"]?.array ?? []) + (schema["oneOf"]?.array ?? [])
     if !parts.isEmpty {
       // The alternative that the body has: the one with its type, and with its members.
       guard let fitting = parts.map(resolved).first(where: { fits(value, $0) }) else { return }
-      return walk(fitting, path)
+      return walk(fitting, path, orNull: parts.contains { $0["type"]?.string == "null" })
     }
-    for keyword in schema.members { refuse(keyword.name, keyword.value, path) }
+    for keyword in schema.members { refuse(keyword.name, keyword.value, path, orNull: orNull) }
     switch value {
     case .object(let members):
-      put(.object(members + [JSONMember("never heard of", .null)]), "unknown member", path)
+      if schema["additionalProperties"]?.bool == false {
+        put(.object(members + [JSONMember("never heard of", .null)]), "unknown member", path)
+      }
       for name in schema["required"]?.array?.compactMap(\.string) ?? [] {
         put(.object(members.filter { $0.name != name }), "no \(name)", path)
       }
@@ -138,8 +190,12 @@ private struct Cases {
 
   private func fits(_ value: JSONValue, _ schema: JSONValue) -> Bool {
     switch value {
-    case .string: return schema["type"]?.string == "string"
-    case .array: return schema["type"]?.string == "array"
+    case .string: return schema["type"]?.string == "string" && schema["enum"] == nil
+    case .number: return ["number", "integer"].contains(schema["type"]?.string)
+    case .array(let elements):
+      guard schema["type"]?.string == "array" else { return false }
+      guard let first = elements.first, let items = schema["items"].map(resolved) else { return true }
+      return items["anyOf"] != nil || items["properties"] != nil || fits(first, items)
     case .object(let members):
       if let parts = schema["anyOf"]?.array { return parts.map(resolved).contains { fits(value, $0) } }
       let known = Set(schema["properties"]?.members.map(\.name) ?? [])
@@ -150,15 +206,16 @@ private struct Cases {
     }
   }
 
-  private mutating func refuse(_ keyword: String, _ limit: JSONValue, _ path: [String]) {
+  private mutating func refuse(_ keyword: String, _ limit: JSONValue, _ path: [String], orNull: Bool) {
     func number(_ text: String) -> JSONValue { JSONNumber(text).map(JSONValue.number) ?? .null }
     let double = limit.number?.double ?? 0
     let whole = limit.number?.text ?? ""
     switch keyword {
     case "type":
-      put(.null, "null", path)
-      put(limit.string == "array" ? .bool(true) : .array([.array([])]), "another type", path)
-      if limit.string == "integer" { put(number("1.5"), "a fraction", path) }
+      let types = limit.array?.compactMap(\.string) ?? [limit.string ?? ""]
+      if !orNull, !types.contains("null") { put(.null, "null", path) }
+      put(types.contains("array") ? .bool(true) : .array([.array([])]), "another type", path)
+      if types.contains("integer") { put(number("1.5"), "a fraction", path) }
     case "maximum", "exclusiveMaximum":
       // 2^64 - 1 has a next whole number that no double has.
       let next = whole == "18446744073709551615" ? "18446744073709551616" : "\(double * 1.001 + 1)"

@@ -25,6 +25,7 @@ import Testing
     (.invalidAdapter(tensor: "t", reason: "r"), 422, "invalid-adapter"),
     (.subspaceNotGrown, 422, "subspace-not-grown"),
     (.overloaded(depth: 9, limit: 8, retryAfterSeconds: 2), 429, "overloaded"),
+    (.notImplemented("x"), 501, "not-implemented"),
     (.deadlineExceeded(milliseconds: 5), 504, "deadline-exceeded"), (.notReady(["x"]), 503, "not-ready"),
     (.draining, 503, "draining"), (.storeUnavailable(cause: "SQL"), 503, "store-unavailable"),
     (.insufficientStorage, 507, "insufficient-storage"), (.cancelled, 503, "draining"),

@@ -12,6 +12,8 @@ final class StubNode: ServingNode {
     var options = InferenceOptions()
     var timeout: Int?
     var training: TrainingRequest?
+    var writing: [WritingRequest] = []
+    var dataset: (name: String, kind: TaskKind)?
     var rows: [TrainingExample] = []
     var finished = false
     var abandoned = false
@@ -25,13 +27,16 @@ final class StubNode: ServingNode {
   let seen = Mutex(Seen())
   /// What `events` answers, call by call; then the end.
   let scripts: Mutex<[[JobEvent]]>
+  /// What `write` answers, call by call; then it is not implemented.
+  let writers: [ScriptedWriter]
 
   init(
     failure: ServingError? = nil, ready: Bool = true, events: [[JobEvent]] = [],
-    base: BaseSummary = StubNode.encoder
+    writers: [ScriptedWriter] = [], base: BaseSummary = StubNode.encoder
   ) {
     self.base = base
     self.failure = failure
+    self.writers = writers
     self.ready = Readiness(isReady: ready, reasons: ready ? [] : ["the base is loading"])
     scripts = Mutex(events)
   }
@@ -105,7 +110,8 @@ final class StubNode: ServingNode {
   static let jobSummary = JobSummary(
     id: "job_1", type: .train, state: .queued, task: "tickets", method: "cora", settingsJSON: "{}",
     progress: 0, epoch: nil, step: nil, steps: nil, loss: nil, examplesPerSecond: nil, secondsLeft: nil,
-    metricsJSON: nil, version: nil, subspace: nil, error: nil, createdAt: "2026-01-02T03:04:05Z",
+    metricsJSON: nil, version: nil, subspace: nil, dataset: "ds_1", error: nil,
+    createdAt: "2026-01-02T03:04:05Z",
     startedAt: nil, finishedAt: nil, createdBy: "anonymous")
   static let subspaceSummary = SubspaceSummary(
     id: "sub_1", name: "default", digest: "sha256:01", base: "sha256:00", source: .weights, scope: .site,
@@ -143,6 +149,7 @@ final class StubNode: ServingNode {
     name: String, kind: TaskKind, principal: Principal
   ) async throws(ServingError) -> any DatasetUpload {
     try check()
+    seen.withLock { $0.dataset = (name, kind) }
     return StubUpload(node: self)
   }
   func datasets(after: String?, limit: Int) async throws(ServingError) -> Page<DatasetSummary> {
@@ -155,6 +162,17 @@ final class StubNode: ServingNode {
     return Self.datasetSummary
   }
   func deleteDataset(_ id: String) async throws(ServingError) { try check() }
+  func rows(of dataset: String, from row: Int) async throws(ServingError) -> DatasetRows {
+    _ = try await self.dataset(dataset)
+    let batches: [[TrainingExample]] = [
+      [
+        .classification(text: "a", pair: "b", label: "x", weight: 0.5),
+        .multilabel(text: "c", labels: ["y", "z"]),
+      ],
+      [.regression(text: "d", value: -1.5), .embedding(anchor: "e", positive: "f", negative: "g")],
+    ]
+    return DatasetRows(rows: batches[row / 2], next: row == 0 ? 2 : nil)
+  }
 
   func train(
     _ request: TrainingRequest, principal: Principal
@@ -167,7 +185,7 @@ final class StubNode: ServingNode {
     return Self.jobSummary
   }
   func jobs(
-    state: JobState?, task: String?, after: String?, limit: Int
+    type: JobType?, state: JobState?, task: String?, after: String?, limit: Int
   ) async throws(ServingError) -> Page<JobSummary> {
     try check()
     return Page(elements: [Self.jobSummary], next: nil)
@@ -188,6 +206,41 @@ final class StubNode: ServingNode {
       let events = scripts.isEmpty ? [] : scripts.removeFirst()
       return (events, scripts.isEmpty)
     }
+  }
+  func events(
+    of job: String, before id: Int64?, limit: Int
+  ) async throws(ServingError) -> Page<JobEvent> {
+    _ = try await self.job(job)
+    let events = [
+      JobEvent(
+        id: 3, kind: "step", dataJSON: #"{"step":1,"steps":6,"loss":0.5}"#, createdAt: "2026-01-02T03:04:06Z"),
+      JobEvent(id: 2, kind: "state", dataJSON: #"{"state":"running"}"#, createdAt: "2026-01-02T03:04:05Z"),
+      JobEvent(id: 1, kind: "state", dataJSON: #"{"state":"queued"}"#, createdAt: "2026-01-02T03:04:05Z"),
+    ].filter { $0.id < id ?? .max }
+    return Page(
+      elements: Array(events.prefix(limit)),
+      next: events.count > limit ? String(events[limit - 1].id) : nil)
+  }
+  func checkpoints(of job: String) async throws(ServingError) -> [JobCheckpoint] {
+    _ = try await self.job(job)
+    return [
+      JobCheckpoint(step: 8, loss: 0.25, createdAt: "2026-01-02T03:04:07Z"),
+      JobCheckpoint(step: 4, loss: nil, createdAt: "2026-01-02T03:04:06Z"),
+    ]
+  }
+
+  func write(
+    _ request: WritingRequest, timeoutMilliseconds: Int?, principal: Principal
+  ) async throws(ServingError) -> Writing {
+    try check()
+    let script = seen.withLock { seen in
+      seen.writing.append(request)
+      seen.timeout = timeoutMilliseconds
+      return seen.writing.count <= writers.count ? writers[seen.writing.count - 1] : nil
+    }
+    guard let script else { throw .notImplemented("The base does not write.") }
+    return Writing(
+      task: request.task, version: request.task == "base" ? nil : 3, createdAt: 1_767_323_045, pieces: script)
   }
 
   func subspaces(after: String?, limit: Int) async throws(ServingError) -> Page<SubspaceSummary> {
@@ -220,4 +273,30 @@ struct StubUpload: DatasetUpload {
     return StubNode.datasetSummary
   }
   func abandon() async { node.seen.withLock { $0.abandoned = true } }
+}
+
+/// An answer that is known beforehand, piece by piece.
+final class ScriptedWriter: WrittenPieces {
+  private struct State {
+    var rest: [WrittenPiece]
+    var isCancelled = false
+  }
+
+  private let state: Mutex<State>
+  /// Thrown where the pieces end without `.end`.
+  private let failure: ServingError
+
+  init(_ pieces: [WrittenPiece], failure: ServingError = .cancelled) {
+    state = Mutex(State(rest: pieces))
+    self.failure = failure
+  }
+
+  var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+  func next(waitMilliseconds: Int) async throws(ServingError) -> WrittenPiece {
+    guard let piece = state.withLock({ $0.rest.isEmpty ? nil : $0.rest.removeFirst() }) else { throw failure }
+    return piece
+  }
+
+  func cancel() { state.withLock { $0.isCancelled = true } }
 }

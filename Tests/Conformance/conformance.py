@@ -35,7 +35,9 @@ RULES = HERE / "unstated-rules.yaml"
 # What positive_data_acceptance takes by itself; 422 is added for the operations of the list.
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429", "5xx"]
 # They take X-Request-Timeout; that a 504 was asked for by it is a check of hooks.py.
-DEADLINES = ["infer", "inferAdapter"]
+DEADLINES = ["infer", "inferAdapter", "createEmbeddings"]
+# They need a base that writes: on an encoder every valid request is answered 501, which is not a fault.
+WRITERS = ["createCompletion", "createChatCompletion"]
 TEXTS = ["the card was charged twice", "cannot log in today", "how do I cancel my plan", "the parcel never came"]
 LABELS = ["billing", "access", "plan", "parcel"]
 
@@ -179,19 +181,26 @@ def configuration(fixtures, rules):
         "jobs": fixtures.jobs[:5] + [fixtures.cancelled],
         "finished": fixtures.jobs[:5],
         "from": ["tickets@1", "tickets@2", "own@1"],
-        "spare_tasks": [f"spare-{n}" for n in range(len(fixtures.spare_datasets))],
-        "spare_datasets": fixtures.spare_datasets,
+        "spare_tasks": [f"spare-{n}" for n in range(0, len(fixtures.spare_datasets), 2)],
+        "spare_models": [f"spare-{n}" for n in range(1, len(fixtures.spare_datasets), 2)],
+        # Half for each of the two routes that delete them.
+        "spare_datasets": fixtures.spare_datasets[::2],
+        "spare_files": fixtures.spare_datasets[1::2],
         "shelf": ["shelf"],
         "shelf_versions": list(range(1, len(fixtures.spare_datasets))),
-        "to_cancel": fixtures.to_cancel,
-        "to_resume": fixtures.to_resume,
+        "to_cancel": fixtures.to_cancel[::2],
+        "to_cancel_openai": fixtures.to_cancel[1::2],
+        "to_resume": fixtures.to_resume[::2],
+        "to_resume_openai": fixtures.to_resume[1::2],
         "to_pause": fixtures.to_pause,
+        "models": tasks + ["tickets@1", "pairs@1"],
     }
     general = {
         "path.task": "tasks", "path.version": "versions",
         "body.version": "versions", "body.expected": "versions", "body.parameters.version": "versions",
         "body.items[*].task": "tasks", "body.data.dataset": "datasets", "body.subspace": "subspaces",
-        "body.from": "from", "body.versions[*]": "from",
+        "body.from": "from", "body.versions[*]": "from", "path.model": "models", "body.model": "models",
+        "body.training_file": "datasets",
     }
     special = {
         "getSubspace": {"path.id": "subspaces"},
@@ -204,6 +213,16 @@ def configuration(fixtures, rules):
         "deleteAdapter": {"path.task": "spare_tasks"},
         "deleteDataset": {"path.id": "spare_datasets"},
         "deleteAdapterVersion": {"path.task": "shelf", "path.version": "shelf_versions"},
+        "deleteModel": {"path.model": "spare_models"},
+        "getFile": {"path.id": "datasets"},
+        "getFileContent": {"path.id": "datasets"},
+        "deleteFile": {"path.id": "spare_files"},
+        "getFineTuningJob": {"path.id": "jobs"},
+        "listFineTuningEvents": {"path.id": "finished"},
+        "listFineTuningCheckpoints": {"path.id": "jobs"},
+        "pauseFineTuningJob": {"path.id": "to_pause"},
+        "cancelFineTuningJob": {"path.id": "to_cancel_openai"},
+        "resumeFineTuningJob": {"path.id": "to_resume_openai"},
     }
     lines = [f"hooks = {json.dumps(str(HERE / 'hooks.py'))}", "request-timeout = 30", 'warnings = false', ""]
     for name, values in dictionaries.items():
@@ -211,12 +230,14 @@ def configuration(fixtures, rules):
     binding = '{{ dictionary = "{}", probability = 0.6 }}'
     lines += ["[parameters]"] + [f'"{key}" = {binding.format(name)}' for key, name in general.items()] + [""]
     listed = {operation for rule in rules for operation in rule["operations"]}
-    for operation in sorted(listed | set(special) | set(DEADLINES)):
+    for operation in sorted(listed | set(special) | set(DEADLINES) | set(WRITERS)):
         lines += ["[[operations]]", f'include-operation-id = "{operation}"']
         if operation in listed:
             lines.append(f"checks.positive_data_acceptance.expected-statuses = {quoted(ACCEPTED + ['422'])}")
         if operation in DEADLINES:
             lines.append('checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "504"]')
+        if operation in WRITERS:
+            lines.append('checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "501"]')
         if operation == "getJobEvents" or operation.startswith("delete"):
             # Ids out of answers would be of jobs that never end, or of the fixtures.
             lines += [f"phases.{phase}.extra-data-sources.responses = false" for phase in ("coverage", "fuzzing")]
@@ -307,13 +328,13 @@ def main():
         valid = sum(count for (mode, _), count in of.items() if mode == "valid")
         invalid = sum(count for (mode, _), count in of.items() if mode == "invalid")
         print(f"{operation:24} {good:10} {refused:10} {valid - good - refused:12} {invalid:8}")
-        if good == 0:
+        if good == 0 and operation not in WRITERS:
             unmet.append(operation)
     if unmet:
         print(f"never answered with 2xx: {', '.join(unmet)}")
     print(
         f"conformance: {total} examples, {len(arguments.seeds)} seeds, {failed} failures, "
-        f"{len(operations()) - len(unmet)} of {len(operations())} operations answered 2xx"
+        f"{len(operations()) - len(unmet)} of {len(operations())} operations answered as an encoder does"
     )
     sys.exit(1 if failed or unmet else 0)
 

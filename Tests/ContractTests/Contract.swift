@@ -9,6 +9,8 @@ struct Contract: Sendable {
     let method: String
     let path: String
     fileprivate let responses: JSONValue?
+
+    var isOpenAI: Bool { path.hasPrefix("/v1/") }
   }
 
   let operations: [String: Operation]
@@ -47,6 +49,21 @@ struct Contract: Sendable {
         let schema = validator.resolved(response.value)["content"]?["application/problem+json"]?["schema"]
         for part in schema?["allOf"]?.array ?? [] {
           codes.formUnion(part["properties"]?["code"]?["enum"]?.array?.compactMap(\.string) ?? [])
+        }
+      }
+    }
+    return codes
+  }
+
+  /// The same of OpenAI's routes, whose errors have another form.
+  var openAICodes: Set<String> {
+    var codes: Set<String> = []
+    for operation in operations.values where operation.isOpenAI {
+      for response in operation.responses?.members ?? [] {
+        let schema = validator.resolved(response.value)["content"]?["application/json"]?["schema"]
+        for part in schema?["allOf"]?.array ?? [] {
+          let code = part["properties"]?["error"]?["properties"]?["code"]
+          codes.formUnion(code?["enum"]?.array?.compactMap(\.string) ?? [])
         }
       }
     }

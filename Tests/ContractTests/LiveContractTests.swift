@@ -42,6 +42,7 @@ import Testing
     try answers(scene)
     try refusals(scene)
     try framing(scene, first)
+    try OpenAISteps.all(trial, Self.rows)
     try removals(scene)
     first.terminate()
     #expect(first.end() == 0, "\(first.log)")
@@ -54,13 +55,22 @@ import Testing
       environment: ["LD_PRELOAD": try shim(folder.path), "CORAD_WRITE_FAULT": control])
     try trial.turn(to: second)
     try trial.refused(.unauthorized, "getBase", "/base")
+    try trial.refused(.unauthorized, "listModels", "/v1/models")
     try trial.call("getLivez", "/livez")
     try trial.turn(to: second, key: "secret")
     try faults(scene, control, second)
     try stop(scene, second)
     #expect(second.end() == 0, "\(second.log)")
 
-    #expect(Set(trial.contract.operations.keys).subtracting(trial.operations) == [])
+    // An encoder does not write: these two are refused as the contract says.
+    #expect(
+      Set(trial.contract.operations.keys).subtracting(trial.operations) == [
+        "createCompletion", "createChatCompletion",
+      ])
+    #expect(
+      trial.contract.openAICodes.symmetricDifference(trial.openAICodes) == [
+        "not-found", "method-not-allowed",
+      ])
     let promised = trial.contract.codes.union([
       ProblemCode.notFound.rawValue, ProblemCode.methodNotAllowed.rawValue,
     ])
@@ -310,30 +320,42 @@ import Testing
     try trial.refused(.invalidAdapter, "inferAdapter", "/adapters/garbled/infer", body)
     try trial.refused(.baseMismatch, "inferAdapter", "/adapters/foreign/infer", body)
     try trial.refused(.internal, "inferAdapter", "/adapters/swapped/infer", body)
+    try OpenAISteps.damaged(trial)
     #expect(daemon.log.contains("other bytes than its digest"))
     let upload = Self.rows.joined(separator: "\n")
     try "\(ENOSPC)".write(toFile: control, atomically: true, encoding: .utf8)
     let target = "/datasets?name=more&kind=classification"
     try trial.refused(.insufficientStorage, "createDataset", target, upload, type: "application/x-ndjson")
+    try OpenAISteps.upload(trial, Self.rows, refused: .insufficientStorage)
     try "\(EIO)".write(toFile: control, atomically: true, encoding: .utf8)
     try trial.refused(.storeUnavailable, "createDataset", target, upload, type: "application/x-ndjson")
+    try OpenAISteps.upload(trial, Self.rows, refused: .storeUnavailable)
     try FileManager.default.removeItem(atPath: control)
     // It goes on as if nothing had been.
-    try trial.call("createDataset", target, upload, type: "application/x-ndjson", status: 201)
+    let more = try trial.call("createDataset", target, upload, type: "application/x-ndjson", status: 201)
+    scene.dataset = more["id"]?.string ?? ""
     try trial.call("inferAdapter", "/adapters/tickets/infer", body)
   }
-  /// What is asked of a daemon that has been told to stop, on a connection that it has still to answer.
+  /// What is asked of a daemon that has been told to stop, on connections that it has still to answer.
   private func stop(_ scene: Scene, _ daemon: LiveDaemon) throws {
-    let connection = try RawConnection(daemon.url)
+    let native = try RawConnection(daemon.url)
+    let openAI = try RawConnection(daemon.url)
     let body = #"{"task": "late", "data": {"examples": [\#(Self.rows.joined(separator: ","))]}}"#
-    try connection.send(
-      "POST /train HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nContent-Type: application/json\r\n"
-        + "Content-Length: \(body.utf8.count)\r\n\r\n{")
-    // The head has arrived when another request has been answered.
+    let order = #"{"model": "base", "training_file": "\#(scene.dataset)"}"#
+    func begin(_ connection: RawConnection, _ path: String, _ body: String) throws {
+      try connection.send(
+        "POST \(path) HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nContent-Type: application/json\r\n"
+          + "Content-Length: \(body.utf8.count)\r\n\r\n{")
+    }
+    try begin(native, "/train", body)
+    try begin(openAI, "/v1/fine_tuning/jobs", order)
+    // The heads have arrived when another request has been answered.
     try scene.trial.call("getLivez", "/livez")
     daemon.terminate()
     while !daemon.log.contains("draining") { usleep(5_000) }
-    try connection.send(String(body.dropFirst()))
-    scene.trial.hold(try connection.answer(), "train", .draining)
+    try native.send(String(body.dropFirst()))
+    scene.trial.hold(try native.answer(), "train", .draining)
+    try openAI.send(String(order.dropFirst()))
+    scene.trial.hold(try openAI.answer(), "createFineTuningJob", .draining)
   }
 }

@@ -11,6 +11,7 @@ final class Trial {
   /// Operations that gave what they are for.
   private(set) var operations: Set<String> = []
   private(set) var codes: Set<String> = []
+  private(set) var openAICodes: Set<String> = []
   private var url = ""
   private var client: HTTPClient?
   private var fields: [(String, String)] = []
@@ -47,10 +48,13 @@ final class Trial {
   }
 
   /// Bytes that must be refused with a code, on a connection of their own.
-  func refused(_ code: ProblemCode, raw text: String, _ place: SourceLocation = #_sourceLocation) throws {
+  func refused(
+    _ code: ProblemCode, raw text: String, as id: String = "infer",
+    _ place: SourceLocation = #_sourceLocation
+  ) throws {
     let connection = try RawConnection(url)
     try connection.send(text)
-    hold(try connection.answer(), "infer", code, place)
+    hold(try connection.answer(), id, code, place)
   }
 
   /// An answer to the operation, which is to be a problem of the code.
@@ -58,14 +62,21 @@ final class Trial {
   func hold(
     _ answer: ClientResponse, _ id: String, _ code: ProblemCode, _ place: SourceLocation = #_sourceLocation
   ) -> JSONValue {
-    let problem = (try? JSONReader.read(answer.body)) ?? .null
+    let isOpenAI = contract.operations[id]?.isOpenAI == true
+    let body = (try? JSONReader.read(answer.body)) ?? .null
+    let problem = isOpenAI ? body["error"] ?? .null : body
     let entry = code.entry
     #expect(problem["code"]?.string == code.rawValue, "\(id): \(answer.text)", sourceLocation: place)
     #expect(answer.status == entry.status, sourceLocation: place)
-    #expect(answer.fields.single("content-type") == "application/problem+json", sourceLocation: place)
-    #expect(problem["type"]?.string == "urn:corad:errors#\(code.rawValue)", sourceLocation: place)
-    #expect(problem["title"]?.string == entry.title, sourceLocation: place)
-    #expect(problem["request_id"]?.string == answer.fields.single("x-request-id"), sourceLocation: place)
+    if isOpenAI {
+      #expect(answer.fields.single("content-type") == "application/json", sourceLocation: place)
+      #expect(problem["message"]?.string?.isEmpty == false, sourceLocation: place)
+    } else {
+      #expect(answer.fields.single("content-type") == "application/problem+json", sourceLocation: place)
+      #expect(problem["type"]?.string == "urn:corad:errors#\(code.rawValue)", sourceLocation: place)
+      #expect(problem["title"]?.string == entry.title, sourceLocation: place)
+      #expect(problem["request_id"]?.string == answer.fields.single("x-request-id"), sourceLocation: place)
+    }
     // A head is too large in bytes or in fields: one of the two limits is given.
     let members = entry.members.filter { problem[$0] != nil }
     #expect(
@@ -81,15 +92,19 @@ final class Trial {
       #expect(seconds ?? 0 >= 1, sourceLocation: place)
     case .internal, .storeUnavailable, .insufficientStorage:
       #expect(problem["detail"] == nil, "a cause of ours: \(answer.text)", sourceLocation: place)
+      if isOpenAI { #expect(problem["message"]?.string == entry.title, sourceLocation: place) }
     default: break
     }
     if code == .notFound || code == .methodNotAllowed {
       // No operation's answers.
-      #expect(contract.faults(problem, schema: "Problem") == [], sourceLocation: place)
+      #expect(
+        contract.faults(body, schema: isOpenAI ? "OpenAIError" : "Problem") == [], sourceLocation: place)
     } else {
       hold(answer, id, place)
     }
-    if problem["code"]?.string == code.rawValue { codes.insert(code.rawValue) }
+    if problem["code"]?.string == code.rawValue {
+      if isOpenAI { openAICodes.insert(code.rawValue) } else { codes.insert(code.rawValue) }
+    }
     return problem
   }
 

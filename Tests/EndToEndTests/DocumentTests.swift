@@ -40,7 +40,7 @@ import Testing
     try Self.tickets.write(toFile: folder.path + "/tickets.ndjson", atomically: true, encoding: .utf8)
     let path = bin + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")
     var count = 0
-    for document in ["README.md", "docs/operations.md", "docs/cli.md"] {
+    for document in ["README.md", "docs/operations.md", "docs/cli.md", "docs/openai.md"] {
       let blocks = Self.blocks(try Self.text(document))
       for (index, block) in blocks.enumerated() where block.info == "sh test" {
         let script = block.body.replacingOccurrences(

@@ -173,7 +173,8 @@ import Training
           "one", rows: (0..<8).map { .classification(text: "row \($0)", label: "same") })
       }
       await #expect(throws: ServingError.self) { _ = try await node.start("one", rows: []) }
-      let found15 = try await node.jobs(state: nil, task: nil, after: nil, limit: 10).elements.isEmpty
+      let found15 = try await node.jobs(type: nil, state: nil, task: nil, after: nil, limit: 10).elements
+        .isEmpty
       #expect(found15)
     }
   }
@@ -202,6 +203,50 @@ import Training
       #expect(found17 == .succeeded)
       let found18 = try await node.label("the door is red", task: "shared").label
       #expect(found18 == "colour")
+    }
+  }
+
+  @Test func anEncoderDoesNotWriteAndAnUnknownTaskIsNotThere() async throws {
+    try await withNode { node in
+      func refusal(_ task: String, version: Int? = nil) async -> ServingError? {
+        var options = WritingOptions()
+        options.version = version
+        let request = WritingRequest(task: task, prompt: .text("a"), options: options, pointer: "/prompt")
+        do throws(ServingError) {
+          _ = try await node.write(request, timeoutMilliseconds: nil, principal: .anonymous)
+          return nil
+        } catch {
+          return error
+        }
+      }
+      guard case .notImplemented? = await refusal("base") else {
+        Issue.record("an encoder writes")
+        return
+      }
+      guard case .notFound(.task, id: "none")? = await refusal("none"),
+        case .notFound(.version, _)? = await refusal("base", version: 1)
+      else {
+        Issue.record("an unknown task is there")
+        return
+      }
+    }
+  }
+
+  @Test func rowsComeBackAsTheyWereUploaded() async throws {
+    try await withNode { node in
+      let upload = try await node.beginDataset(name: "rows", kind: .classification, principal: .anonymous)
+      try await upload.append(Array(Rows.colours[..<20]))
+      try await upload.append(Array(Rows.colours[20...]))
+      let id = try await upload.finish().id
+      var found: [TrainingExample] = []
+      var next: Int? = 0
+      while let row = next {
+        let rows = try await node.rows(of: id, from: row)
+        found += rows.rows
+        next = rows.next
+      }
+      #expect(found == Rows.colours)
+      await #expect(throws: ServingError.self) { _ = try await node.rows(of: "none", from: 0) }
     }
   }
 

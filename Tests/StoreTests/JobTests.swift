@@ -27,6 +27,14 @@ import Testing
     #expect(try await again.datasets(after: nil, limit: 10) == [record])
     #expect(try await again.rows(of: kept) == [[1], [2, 3]])
     #expect(try await again.rows(of: inline).count == 2)
+    for (row, bytes, next) in [(0, [1], 1), (1, [2, 3], 3)] as [(Int, [UInt8], Int)] {
+      let batch = try #require(try await again.batch(of: kept, at: row))
+      #expect(batch.bytes == bytes && batch.next == next)
+    }
+    #expect(try await again.batch(of: kept, at: 3) == nil)
+    await #expect(throws: StoreError.notFound(.dataset, id: lost)) {
+      _ = try await again.batch(of: lost, at: 0)
+    }
     await #expect(throws: StoreError.notFound(.dataset, id: lost)) { try await again.dataset(lost) }
     await #expect(throws: StoreError.inUse("job \(job.id)")) { try await again.deleteDataset(inline) }
     try await again.deleteDataset(kept)
@@ -46,6 +54,32 @@ import Testing
     await #expect(throws: StoreError.notFound(.dataset, id: "ds_none")) {
       try await store.insert(newJob(dataset: "ds_none"))
     }
+  }
+
+  @Test func eventsGoBackwardsInPagesAndCheckpointsAreListed() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    _ = try await store.transition(job, from: ["queued"], to: "running", event: "{}")
+    for step in 1...3 {
+      let progress = JobProgress(progress: 0.5, step: step, loss: Double(step))
+      try await store.checkpoint([UInt8(step)], step: step, progress: progress, of: job)
+    }
+    let all = try await store.events(of: job, after: 0, limit: 9)
+    #expect(all.map(\.id) == [1, 2, 3, 4, 5] && all.map(\.at) == all.map(\.at).sorted())
+    #expect(try await store.events(of: job, before: .max, limit: 2) == Array(all[3...].reversed()))
+    #expect(try await store.events(of: job, before: 4, limit: 9) == Array(all[..<3].reversed()))
+    let kept = try await store.checkpoints(of: job)
+    #expect(kept.map(\.step) == [3, 2] && kept.map(\.loss) == [3, 2] && kept[0].at > kept[1].at)
+    #expect(kept.map(\.at) == all[3...].map(\.at).reversed())
+    await #expect(throws: StoreError.notFound(.job, id: "none")) {
+      _ = try await store.events(of: "none", before: 9, limit: 9)
+    }
+    await #expect(throws: StoreError.notFound(.job, id: "none")) {
+      _ = try await store.checkpoints(of: "none")
+    }
+    #expect(try await store.jobs(type: "train", state: nil, task: nil, after: nil, limit: 9).count == 1)
+    #expect(try await store.jobs(type: "subspace", state: nil, task: nil, after: nil, limit: 9).isEmpty)
   }
 
   @Test func oneOfManyWinsATransition() async throws {

@@ -44,6 +44,32 @@ import Testing
     #expect(throws: refusal) { _ = try place.open() }
   }
 
+  @Test func eventsAndCheckpointsOfSchemaOneGetTheTimeOfTheirJob() async throws {
+    let place = try TemporaryStore()
+    let queue = try DatabaseQueue(path: place.path)
+    try Schema.migrator.migrate(queue, upTo: "v1")
+    try await queue.write { database in
+      try database.execute(
+        sql: """
+          PRAGMA application_id = \(Schema.applicationID);
+          INSERT INTO jobs (id, type, base, state, settings, request, created_at, created_by)
+            VALUES ('job_1', 'train', 'base', 'paused', '{}', '{}', 77, 'tester');
+          INSERT INTO job_events VALUES ('job_1', 1, 'state', '{}'), ('job_0', 1, 'state', '{}');
+          INSERT INTO checkpoints VALUES ('job_1', 8, x'0102');
+          """)
+    }
+    try queue.close()
+    let store = try place.open()
+    let events = try await store.events(of: "job_1", after: 0, limit: 9)
+    #expect(events.map(\.at) == [77] && events.map(\.id) == [1])
+    #expect(
+      try await store.checkpoints(of: "job_1") == [CheckpointRecord(step: 8, at: 77, loss: nil)])
+    #expect(try await store.latestCheckpoint(of: "job_1") == [1, 2])
+    _ = try await store.transition("job_1", from: ["paused"], to: "queued", event: "{}")
+    #expect(
+      try await store.events(of: "job_1", after: 1, limit: 9).map(\.at).allSatisfy { (1..<77).contains($0) })
+  }
+
   @Test func aDamagedFileIsCorrupt() async throws {
     let place = try TemporaryStore()
     try place.open().close()

@@ -117,6 +117,12 @@ import Testing
       "SELECT count(*), sum(byte_count) FROM versions WHERE task = 'a'",
       "SELECT * FROM jobs WHERE task = 'a' AND number < 9 ORDER BY number DESC LIMIT 5",
       "SELECT * FROM job_events WHERE job = 'j' AND id > 3 ORDER BY id LIMIT 5",
+      "SELECT * FROM job_events WHERE job = 'j' AND id < 3 ORDER BY id DESC LIMIT 5",
+      "SELECT step, at, loss FROM checkpoints WHERE job = 'j' ORDER BY step DESC",
+      """
+      SELECT first_row + rows AS next, bytes FROM dataset_batches WHERE dataset = 'd' AND first_row >= 3
+      ORDER BY first_row LIMIT 1
+      """,
     ]
     for sql in statements {
       let plan = try await store.read { database in

@@ -81,7 +81,7 @@ enum InferenceAnswers {
     }
   }
 
-  private static func embedding(
+  static func embedding(
     _ writer: inout JSONWriter, _ prediction: Prediction, _ encoding: EmbeddingEncoding
   ) {
     switch encoding {

@@ -30,6 +30,38 @@ enum Limits {
   static let rowBatch = 512
   /// Bytes of a batch of rows, roughly.
   static let rowBatchBytes = 1 << 20
+  /// Models of one list.
+  static let models = 1...10_000
+  /// Files, jobs or events of one list of OpenAI's.
+  static let openAIPage = 1...10_000
+  static let openAIPageDefault = 20
+  /// UTF-8 bytes of a form field that is no file.
+  static let formFieldBytes = 256
+  static let epochs = 1...1_000
+  static let batchSize = 1...4_096
+  /// On a method's default rates.
+  static let rateMultiplier = 0.001...100.0
+  /// Prompts of one completion request.
+  static let prompts = 1...64
+  /// Tokens of a prompt given as ids.
+  static let promptTokens = 1...1_000_000
+  static let tokenID = 0...999_999_999
+  static let messages = 1...4_096
+  /// Parts of one message's content.
+  static let contentParts = 1...256
+  static let tools = 1...128
+  static let toolCalls = 1...128
+  /// Tokens written at most.
+  static let maxTokens = 1...1_000_000
+  static let stops = 0...16
+  /// UTF-8 bytes of one stop text.
+  static let stopBytes = 256
+  /// Every number here is a whole one in a double.
+  static let seed = -9_007_199_254_740_991...9_007_199_254_740_991
+  static let logitBiases = 1_024
+  static let chatLogProbabilities = 0...20
+  static let logProbabilities = 0...5
+  static let samplingTopK = 1...1_000_000
   /// Refused fields listed in one answer.
   static let fieldErrors = 64
 }

@@ -30,12 +30,16 @@ struct ObjectDecoder {
   let errors: FieldCollector
 
   /// nil where the value is no object.
-  init?(_ value: JSONValue, pointer: String, allowed: [String], errors: FieldCollector) {
+  ///
+  /// - Parameter nullIsAbsent: a member that is null counts as one that is not there, if its name is known.
+  init?(
+    _ value: JSONValue, pointer: String, allowed: [String], errors: FieldCollector, nullIsAbsent: Bool = false
+  ) {
     guard case .object(let members) = value else {
       errors.add(pointer, "is \(value.typeName), must be an object")
       return nil
     }
-    self.members = members
+    self.members = nullIsAbsent ? members.filter { $0.value != .null } : members
     base = pointer
     self.errors = errors
     for member in members where !allowed.contains(where: { $0.utf8.elementsEqual(member.name.utf8) }) {

@@ -29,17 +29,25 @@ struct DatasetIngest {
     if let length = body.declaredLength, length > limitBytes {
       throw Problem(WireError.bodyTooLarge(limitBytes: limitBytes))
     }
-    while let bytes = try await Self.next(body) {
-      total += bytes.count
-      if total > limitBytes { throw Problem(WireError.bodyTooLarge(limitBytes: limitBytes)) }
-      batchBytes += bytes.count
-      do throws(ServingError) {
-        try receive(bytes)
-        if rows.count >= Limits.rowBatch || batchBytes >= Limits.rowBatchBytes { try await flush(upload) }
-      } catch {
-        throw Problem(error)
-      }
+    while let bytes = try await body.piece() { try await take(bytes, into: upload) }
+    try await finish(upload)
+  }
+
+  /// The next bytes of the rows.
+  mutating func take(_ bytes: [UInt8], into upload: any DatasetUpload) async throws(Problem) {
+    total += bytes.count
+    if total > limitBytes { throw Problem(WireError.bodyTooLarge(limitBytes: limitBytes)) }
+    batchBytes += bytes.count
+    do throws(ServingError) {
+      try receive(bytes)
+      if rows.count >= Limits.rowBatch || batchBytes >= Limits.rowBatchBytes { try await flush(upload) }
+    } catch {
+      throw Problem(error)
     }
+  }
+
+  /// The rows have ended.
+  mutating func finish(_ upload: any DatasetUpload) async throws(Problem) {
     do throws(ServingError) {
       try finishRows()
       try await flush(upload)
@@ -47,14 +55,6 @@ struct DatasetIngest {
       throw Problem(error)
     }
     if isEmpty { throw Problem(.validation([FieldError("", "holds no row")])) }
-  }
-
-  private static func next(_ body: HTTPBody) async throws(Problem) -> [UInt8]? {
-    do throws(WireError) {
-      return try await body.next()
-    } catch {
-      throw Problem(error)
-    }
   }
 
   private mutating func receive(_ bytes: [UInt8]) throws(ServingError) {
@@ -81,5 +81,16 @@ struct DatasetIngest {
     try await upload.append(rows)
     rows.removeAll(keepingCapacity: true)
     batchBytes = 0
+  }
+}
+
+extension HTTPBody {
+  /// The next piece of the body, nil at the end.
+  func piece() async throws(Problem) -> [UInt8]? {
+    do throws(WireError) {
+      return try await next()
+    } catch {
+      throw Problem(error)
+    }
   }
 }

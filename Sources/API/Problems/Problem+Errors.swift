@@ -44,6 +44,7 @@ extension Problem {
         [("deadline_ms", .number(milliseconds))])
     case .notReady(let reasons):
       self.init(.notReady, reasons.joined(separator: "; "), [("reasons", .texts(reasons))])
+    case .notImplemented(let what): self.init(.notImplemented, what)
     case .draining: self.init(ProblemCode.draining)
     case .storeUnavailable(let cause): self.init(.storeUnavailable, cause: cause)
     case .insufficientStorage: self.init(ProblemCode.insufficientStorage)

@@ -42,19 +42,23 @@ struct Problem: Error, Sendable {
       writer.member("instance", "/requests/\(requestID)")
       writer.member("code", code.rawValue)
       writer.member("request_id", requestID)
-      for (name, member) in members {
-        switch member {
-        case .text(let text): writer.member(name, text)
-        case .number(let number): writer.member(name, number)
-        case .texts(let texts): writer.member(name, texts)
-        case .errors(let errors):
-          writer.name(name)
-          writer.array(errors) { writer, error in
-            writer.object {
-              $0.member("pointer", error.pointer)
-              $0.member("detail", error.detail)
-              if let allowed = error.allowed { $0.member("allowed", allowed) }
-            }
+      write(members, to: &writer)
+    }
+  }
+
+  func write(_ members: [(String, Member)], to writer: inout JSONWriter) {
+    for (name, member) in members {
+      switch member {
+      case .text(let text): writer.member(name, text)
+      case .number(let number): writer.member(name, number)
+      case .texts(let texts): writer.member(name, texts)
+      case .errors(let errors):
+        writer.name(name)
+        writer.array(errors) { writer, error in
+          writer.object {
+            $0.member("pointer", error.pointer)
+            $0.member("detail", error.detail)
+            if let allowed = error.allowed { $0.member("allowed", allowed) }
           }
         }
       }

@@ -118,7 +118,8 @@ enum ProblemCode: String, CaseIterable, Sendable {
            "code": "task-not-found", "request_id": "6f1c…", "id": "tickets"}
 
       `code` is stable and is the fragment of `type`; `title` is fixed for it; `detail` speaks of this request. A code may
-      carry members of its own. After a stream has begun, the same object is sent as an event named `error`.
+      carry members of its own. After a stream has begun, the same object is sent as an event named `error`. Under `/v1` an
+      error is OpenAI's object, with the same code and members ([OpenAI's API](openai.md)).
 
       | status | code | title | members |
       |---|---|---|---|

@@ -8,6 +8,11 @@ enum Endpoint: String, CaseIterable, Sendable {
   case listDatasets, createDataset, getDataset, deleteDataset
   case train
   case listJobs, getJob, getJobEvents, cancelJob, pauseJob, resumeJob
+  case listModels, getModel, deleteModel
+  case createCompletion, createChatCompletion, createEmbeddings
+  case listFiles, createFile, getFile, getFileContent, deleteFile
+  case listFineTuningJobs, createFineTuningJob, getFineTuningJob, listFineTuningEvents
+  case listFineTuningCheckpoints, cancelFineTuningJob, pauseFineTuningJob, resumeFineTuningJob
 
   /// Method and path, as the contract writes them.
   var route: (method: String, path: String) {
@@ -41,6 +46,25 @@ enum Endpoint: String, CaseIterable, Sendable {
     case .cancelJob: ("POST", "/jobs/{id}/cancel")
     case .pauseJob: ("POST", "/jobs/{id}/pause")
     case .resumeJob: ("POST", "/jobs/{id}/resume")
+    case .listModels: ("GET", "/v1/models")
+    case .getModel: ("GET", "/v1/models/{model}")
+    case .deleteModel: ("DELETE", "/v1/models/{model}")
+    case .createCompletion: ("POST", "/v1/completions")
+    case .createChatCompletion: ("POST", "/v1/chat/completions")
+    case .createEmbeddings: ("POST", "/v1/embeddings")
+    case .listFiles: ("GET", "/v1/files")
+    case .createFile: ("POST", "/v1/files")
+    case .getFile: ("GET", "/v1/files/{id}")
+    case .getFileContent: ("GET", "/v1/files/{id}/content")
+    case .deleteFile: ("DELETE", "/v1/files/{id}")
+    case .listFineTuningJobs: ("GET", "/v1/fine_tuning/jobs")
+    case .createFineTuningJob: ("POST", "/v1/fine_tuning/jobs")
+    case .getFineTuningJob: ("GET", "/v1/fine_tuning/jobs/{id}")
+    case .listFineTuningEvents: ("GET", "/v1/fine_tuning/jobs/{id}/events")
+    case .listFineTuningCheckpoints: ("GET", "/v1/fine_tuning/jobs/{id}/checkpoints")
+    case .cancelFineTuningJob: ("POST", "/v1/fine_tuning/jobs/{id}/cancel")
+    case .pauseFineTuningJob: ("POST", "/v1/fine_tuning/jobs/{id}/pause")
+    case .resumeFineTuningJob: ("POST", "/v1/fine_tuning/jobs/{id}/resume")
     }
   }
 

@@ -6,6 +6,7 @@ enum MediaTypes {
   static let octets = "application/octet-stream"
   static let ndjson = "application/x-ndjson"
   static let csv = "text/csv"
+  static let form = "multipart/form-data"
 
   /// The body's type without its parameters, in lower case.
   static func ofBody(_ head: HTTPRequestHead) -> String? {
