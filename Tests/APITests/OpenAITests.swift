@@ -1,6 +1,7 @@
 import Adapters
 import Digests
 import HTTPWire
+import Models
 import Synchronization
 import Testing
 import Training
@@ -271,7 +272,7 @@ import Training
       [("Idempotency-Key", "k")])
     #expect(answer.status == 200, "\(answer.text)")
     let request = try #require(node.seen.withLock { $0.training })
-    let usual = TrainingSettings.defaults(kind: .classification, method: "cora")
+    let usual = TrainingSettings.defaults(kind: .classification, method: "cora", on: .encoder)
     #expect(request.task == "mine" && request.from == nil && request.idempotencyKey == "k")
     #expect(request.settings.epochs == 2 && request.settings.batchSize == usual.batchSize)
     #expect(request.settings.seed == 7 && request.settings.learningRate == usual.learningRate * 0.5)
@@ -329,7 +330,7 @@ import Training
 
   @Test func jobsAreWrittenAsOpenAIDoes() async throws {
     let settings =
-      #"{"kind":"classification","method":"cora","epochs":2,"batch_size":32,"learning_rate":\#(TrainingSettings.defaults(kind: .classification, method: "cora").learningRate * 2.5),"seed":7,"from":"tickets@3"}"#
+      #"{"kind":"classification","method":"cora","epochs":2,"batch_size":32,"learning_rate":\#(TrainingSettings.defaults(kind: .classification, method: "cora", on: .encoder).learningRate * 2.5),"seed":7,"from":"tickets@3"}"#
     let job = JobSummary(
       id: "job_1", type: .train, state: .failed, task: "tickets", method: "cora", settingsJSON: settings,
       progress: 1, epoch: nil, step: nil, steps: nil, loss: nil, examplesPerSecond: nil, secondsLeft: nil,
@@ -337,7 +338,7 @@ import Training
       createdAt: "2026-01-02T03:04:05Z", startedAt: nil, finishedAt: "2026-01-02T03:04:06.5Z",
       createdBy: "anonymous")
     var writer = JSONWriter()
-    writer.fineTuningJob(job)
+    writer.fineTuningJob(job, on: .encoder)
     #expect(
       String(decoding: writer.bytes, as: UTF8.self) == """
         {"id":"job_1","object":"fine_tuning.job","created_at":1767323045,"finished_at":1767323046,\

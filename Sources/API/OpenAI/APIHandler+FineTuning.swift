@@ -14,10 +14,11 @@ extension APIHandler {
       let model = try ModelName(body.model)
       let dataset = try await serving { () throws(ServingError) in try await node.dataset(body.file) }
       let request = try body.request(
-        dataset, from: try await version(model), idempotencyKey: key, digest: Digest.sha256(of: bytes))
+        dataset, on: node.base, from: try await version(model), idempotencyKey: key,
+        digest: Digest.sha256(of: bytes))
       do throws(ServingError) {
         let job = try await node.train(request, principal: call.principal)
-        return HTTPResponse.json { $0.fineTuningJob(job) }
+        return HTTPResponse.json { $0.fineTuningJob(job, on: node.base.family) }
       } catch {
         throw Problem(error).renamed
       }
@@ -45,13 +46,14 @@ extension APIHandler {
     let page = try await serving { () throws(ServingError) in
       try await node.jobs(type: .train, state: nil, task: nil, after: after, limit: limit)
     }
-    return .json(JSONWriter.list(page, id: \.id) { $0.fineTuningJob($1) })
+    return .json(
+      JSONWriter.list(page, id: \.id) { [family = node.base.family] in $0.fineTuningJob($1, on: family) })
   }
 
   func getFineTuningJob(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let job = try await trainingJob(call.parameters[0])
-    return .json { $0.fineTuningJob(job) }
+    return .json { $0.fineTuningJob(job, on: node.base.family) }
   }
 
   func listFineTuningEvents(_ call: Call) async throws(Problem) -> HTTPResponse {
@@ -88,7 +90,7 @@ extension APIHandler {
       default: try await node.resume(job: id)
       }
     }
-    return .json { $0.fineTuningJob(job) }
+    return .json { $0.fineTuningJob(job, on: node.base.family) }
   }
 
   private func cursor(_ after: String?, of job: String) throws(Problem) -> Int64? {

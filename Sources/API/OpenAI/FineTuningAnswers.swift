@@ -1,10 +1,11 @@
 internal import Adapters
+internal import Models
 internal import Serving
 internal import Training
 
 /// A job as OpenAI writes it.
 extension JSONWriter {
-  mutating func fineTuningJob(_ job: JobSummary) {
+  mutating func fineTuningJob(_ job: JobSummary, on family: ModelFamily) {
     let settings = (try? JSONReader.read(Array(job.settingsJSON.utf8))) ?? .null
     object { writer in
       writer.member("id", job.id)
@@ -19,14 +20,14 @@ extension JSONWriter {
       writer.member("result_files", [])
       writer.member("organization_id", job.createdBy)
       writer.name("hyperparameters")
-      writer.hyperparameters(settings)
+      writer.hyperparameters(settings, on: family)
       writer.name("method")
       writer.object { writer in
         writer.member("type", "supervised")
         writer.name("supervised")
         writer.object {
           $0.name("hyperparameters")
-          $0.hyperparameters(settings)
+          $0.hyperparameters(settings, on: family)
         }
       }
       writer.member("seed", settings["seed"]?.number?.integer ?? 0)
@@ -54,20 +55,20 @@ extension JSONWriter {
     return ModelName(task: task, version: version).text
   }
 
-  private mutating func hyperparameters(_ settings: JSONValue) {
+  private mutating func hyperparameters(_ settings: JSONValue, on family: ModelFamily) {
     object { writer in
       writer.member("n_epochs", settings["epochs"]?.number?.integer)
       writer.member("batch_size", settings["batch_size"]?.number?.integer)
-      writer.member("learning_rate_multiplier", Self.rateMultiplier(settings))
+      writer.member("learning_rate_multiplier", Self.rateMultiplier(settings, on: family))
     }
   }
 
   /// The rate over the default of the job's kind and method, to six digits: rates are float32.
-  private static func rateMultiplier(_ settings: JSONValue) -> Double? {
+  private static func rateMultiplier(_ settings: JSONValue, on family: ModelFamily) -> Double? {
     guard let kind = settings["kind"]?.string.flatMap(TaskKind.init(rawValue:)),
       let method = settings["method"]?.string, let rate = settings["learning_rate"]?.number?.double
     else { return nil }
-    let usual = Double(TrainingSettings.defaults(kind: kind, method: method).learningRate)
+    let usual = Double(TrainingSettings.defaults(kind: kind, method: method, on: family).learningRate)
     return Double(Float((rate / usual * 1e6).rounded() / 1e6).description)
   }
 

@@ -79,12 +79,16 @@ struct FineTuningBody: Sendable {
       openAI: supervised, pointer: "/method/supervised", taken: ["hyperparameters"], errors: body.errors)
   }
 
-  /// - Parameter start: the version that the model's name stands for, nil for the base.
+  /// - Parameters:
+  ///   - base: the resident one.
+  ///   - start: the version that the model's name stands for, nil for the base.
   func request(
-    _ dataset: DatasetSummary, from start: (task: String, version: VersionSummary)?, idempotencyKey: String?,
-    digest: Digest
+    _ dataset: DatasetSummary, on base: BaseSummary, from start: (task: String, version: VersionSummary)?,
+    idempotencyKey: String?, digest: Digest
   ) throws(Problem) -> TrainingRequest {
-    var settings = TrainingSettings.defaults(kind: dataset.kind, method: start?.version.method ?? CoRA.name)
+    var settings = TrainingSettings.defaults(
+      kind: dataset.kind, method: start?.version.method ?? CoRA.name, on: base.family)
+    settings.maxLength = min(settings.maxLength, base.contextTokens)
     if let version = start?.version {
       settings.rank = version.rank
       settings.alpha = Float(version.alpha)
@@ -97,7 +101,7 @@ struct FineTuningBody: Sendable {
       settings.headLearningRate *= rateMultiplier
     }
     do throws(TrainingError) {
-      try settings.validate()
+      try settings.validate(on: base.family)
     } catch {
       guard case .setting(let name, let reason) = error else { throw Problem(.internal, cause: "\(error)") }
       throw Problem(.validation([FieldError("/" + name, reason)])).renamed
