@@ -173,7 +173,8 @@ extension Twin {
             var call = ck_linear(
               x: x.view.base, xStride: x.view.stride, panels: panels, scales: scales.baseAddress, rows: rows,
               inputs: inputs, outputs: outputs, bias: nil, z: nil, zStride: 0, extraPanels: nil, extra: 0,
-              extraInputs: 0, y: y.view.base, yStride: y.view.stride, accumulate: 0, format: format)
+              extraInputs: 0, y: y.view.base, yStride: y.view.stride, accumulate: 0, format: format,
+              rounded: 0)
             kernels.linear(&call)
           }
         }
