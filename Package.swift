@@ -51,6 +51,8 @@ let package = Package(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .target(name: "CPlatform"),
+    // The file at the root is the one truth.
+    .target(name: "CContract"),
     // Kernels are compiled for speed in debug builds too: tests run real models through them.
     .target(
       name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
@@ -90,14 +92,12 @@ let package = Package(
     .executableTarget(
       name: "corad",
       dependencies: [
-        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CPlatform",
+        "API", "HTTPServer", "HTTPClient", "HTTPWire", "Serving", "CContract", "CPlatform",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
-      // The contract is in the binary: the file at the root is the one truth.
-      resources: [.embedInCode("Contract/openapi.yaml")],
       swiftSettings: strict),
 
     // One subcommand per claim of docs/benchmarks.md.

@@ -1,5 +1,6 @@
 internal import API
 internal import ArgumentParser
+internal import CContract
 internal import Configuration
 internal import Foundation
 internal import HTTPServer
@@ -97,6 +98,12 @@ struct ServeCommand: AsyncParsableCommand {
     try await run(node, server, api, log, signals, drain: .milliseconds(values.drainTimeoutMilliseconds))
   }
 
+  private static var contract: String {
+    var count = 0
+    let bytes = ccontract_openapi_yaml(&count)
+    return String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
+  }
+
   private func run(
     _ node: Node, _ configuration: HTTPServerConfiguration, _ api: APIConfiguration, _ log: Logger,
     _ signals: StopSignals, drain: Duration
@@ -104,7 +111,7 @@ struct ServeCommand: AsyncParsableCommand {
     let counters = ServerFigures()
     let handler = APIHandler(
       node: node, configuration: api, log: log,
-      openAPIYAML: String(decoding: PackageResources.openapi_yaml, as: UTF8.self),
+      openAPIYAML: Self.contract,
       metrics: { counters.samples() })
     let server = HTTPServer(configuration: configuration, handler: handler)
     counters.attach(server)
