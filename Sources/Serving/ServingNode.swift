@@ -8,7 +8,8 @@ public protocol ServingNode: Sendable {
   func metrics() async -> ServingMetrics
 
   // MARK: inference
-  /// Answers every input with one task, in one request; `base` is the bare base (an embedding).
+  /// Answers every input with one task, in one request; `base` is the bare base (an embedding, on an
+  /// encoder).
   /// - Throws: `.notFound`, `.textTooLong`, `.validation`, `.overloaded`, `.deadlineExceeded`, `.cancelled`.
   func infer(
     task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,

@@ -6,7 +6,7 @@ import Testing
 @Suite struct FloatTextTests {
   private func text(_ number: Float) -> String {
     String(unsafeUninitializedCapacity: FloatText.capacity) {
-      $0.baseAddress.map { FloatText().write(number, to: $0) } ?? 0
+      $0.baseAddress.map { FloatText.write(number, to: $0) } ?? 0
     }
   }
 

@@ -2,7 +2,7 @@ internal import Adapters
 
 /// Writes predictions of one task as JSON, one after the other; what they share, the labels, is JSON once.
 struct PredictionWriter {
-  /// Up to here a label's place is counted, without a jump that depends on the scores.
+  /// Up to here labels are sorted by insertion.
   private static let fewLabels = 8
   /// Bytes of the text that are made room for at a time, where more than one prediction fits.
   private static let roomBytes = 64 << 10
@@ -135,28 +135,19 @@ struct PredictionWriter {
   /// Labels by falling score, the first among equals.
   private func sort(_ scores: UnsafeBufferPointer<Float>, _ order: UnsafeMutableBufferPointer<Int>) {
     precondition(scores.count == ends.count, "a score for each label")
-    guard scores.count > Self.fewLabels else {
-      for index in scores.indices {
-        let key = Self.key(scores[index])
-        var place = 0
-        for other in 0..<index { place &+= Self.key(scores[other]) >= key ? 1 : 0 }
-        for other in index &+ 1..<scores.count { place &+= Self.key(scores[other]) > key ? 1 : 0 }
-        order.initializeElement(at: place, to: index)
-      }
+    for index in order.indices { order.initializeElement(at: index, to: index) }
+    guard scores.count <= Self.fewLabels else {
+      var order = order
+      order.sort { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
       return
     }
-    for index in order.indices { order.initializeElement(at: index, to: index) }
-    var order = order
-    order.sort { left, right in
-      let (first, second) = (Self.key(scores[left]), Self.key(scores[right]))
-      return first != second ? first > second : left < right
+    for index in order.indices.dropFirst() {
+      var place = index
+      while place > 0, scores[index] > scores[order[place - 1]] {
+        order[place] = order[place - 1]
+        place -= 1
+      }
+      order[place] = index
     }
-  }
-
-  /// Ordered as the scores are, and total: whatever a score is, every label has its place.
-  @inline(__always)
-  private static func key(_ score: Float) -> Int32 {
-    let bits = Int32(bitPattern: score.bitPattern)
-    return bits ^ (bits >> 31 & .max)
   }
 }

@@ -1,16 +1,13 @@
 /// Float32 as the fewest decimal digits that read back as the same bits, written as `Float.description` writes them:
 /// [Giulietti21] ("The Schubfach way to render doubles"), with the powers of ten computed at the start.
-struct FloatText {
+enum FloatText {
   /// Bytes of the longest text.
   static let capacity = 16
-
-  /// Looked up once, not for each number.
-  private let powers = Self.table
 
   /// Writes a finite number at `memory`, which has room for `capacity` bytes.
   ///
   /// - Returns: bytes written.
-  func write(_ number: Float, to memory: UnsafeMutablePointer<UInt8>) -> Int {
+  static func write(_ number: Float, to memory: UnsafeMutablePointer<UInt8>) -> Int {
     var at = memory
     if number.sign == .minus {
       at.initialize(to: UInt8(ascii: "-"))
@@ -20,7 +17,7 @@ struct FloatText {
       at.put("0.0")
     } else {
       let (digits, exponent) = decimal(number)
-      let count = Self.digitCount(digits)
+      let count = digitCount(digits)
       // The point stands behind so many of the digits.
       let point = count + exponent
       if point > -4, number.magnitude <= 16_777_216 {
@@ -34,42 +31,38 @@ struct FloatText {
 
   /// `number` = digits · 10^exponent, digits without zeros at the end. No sum or product here leaves 32 bits.
   @inline(__always)
-  private func decimal(_ number: Float) -> (digits: UInt32, exponent: Int) {
+  private static func decimal(_ number: Float) -> (digits: UInt32, exponent: Int) {
     let fraction = number.significandBitPattern
     let biased = Int(number.exponentBitPattern)
     let c = biased == 0 ? fraction : fraction | 1 << 23
     let q = max(biased, 1) &- 150
     if q <= 0, q > -24, c & ((1 &<< UInt32(truncatingIfNeeded: -q)) &- 1) == 0 {
-      return Self.trimmed(c &>> UInt32(truncatingIfNeeded: -q), 0)
+      return trimmed(c &>> UInt32(truncatingIfNeeded: -q), 0)
     }
     // Neighbours below a power of two are half as far.
     let isUneven = fraction == 0 && biased > 1
     let k = (q &* 1_262_611 &- (isUneven ? 524_031 : 0)) >> 22
     let shift = UInt32(truncatingIfNeeded: q &+ (-k &* 1_741_647) >> 19 &+ 1)
-    let power = powers[-k &- Self.leastPower]
+    let power = powers[-k &- leastPower]
     let quadruple = c &<< 2
-    let value = Self.roundedToOdd(power, quadruple &<< shift)
+    let value = roundedToOdd(power, quadruple &<< shift)
     // The ends of the interval round to `number` where its last bit is even.
-    let least = Self.roundedToOdd(power, (quadruple &- (isUneven ? 1 : 2)) &<< shift) &+ (c & 1)
-    let most = Self.roundedToOdd(power, (quadruple &+ 2) &<< shift) &- (c & 1)
+    let least = roundedToOdd(power, (quadruple &- (isUneven ? 1 : 2)) &<< shift) &+ (c & 1)
+    let most = roundedToOdd(power, (quadruple &+ 2) &<< shift) &- (c & 1)
     // Where one multiple of ten lies in the interval it is shorter; else the nearer of two neighbours that do, or the
     // one that does. Chosen without a jump: no processor foresees it.
     let s = value >> 2
     let tens = s / 10
-    let tensBelow = Self.bit(least <= 40 &* tens)
-    let tensAbove = Self.bit(40 &* tens &+ 40 <= most)
-    let below = Self.bit(least <= s &<< 2)
-    let above = Self.bit(s &<< 2 &+ 4 <= most)
-    // Halves go to the even neighbour.
-    let isNearer = Self.bit(value &+ (s & 1) > s &<< 2 &+ 2)
-    let one = s &+ (isNearer ^ (below ^ above) & (above ^ isNearer))
-    let isTens = Self.bit(s >= 10) & (tensBelow ^ tensAbove)
-    let digits = one ^ (0 &- isTens) & (one ^ (tens &+ tensAbove))
-    return Self.trimmed(digits, k &+ Int(isTens))
+    let tensBelow = least <= 40 &* tens
+    let tensAbove = 40 &* tens &+ 40 <= most
+    let below = least <= s &<< 2
+    let above = s &<< 2 &+ 4 <= most
+    let middle = s &<< 2 &+ 2
+    let isNearer = value > middle || value == middle && s & 1 == 1
+    let one = s &+ ((below != above ? above : isNearer) ? 1 : 0)
+    let isTens = s >= 10 && tensBelow != tensAbove
+    return trimmed(isTens ? tens &+ (tensAbove ? 1 : 0) : one, k &+ (isTens ? 1 : 0))
   }
-
-  @inline(__always)
-  private static func bit(_ flag: Bool) -> UInt32 { flag ? 1 : 0 }
 
   @inline(__always)
   private static func trimmed(_ digits: UInt32, _ exponent: Int) -> (UInt32, Int) {
@@ -88,18 +81,23 @@ struct FloatText {
     return UInt32(truncatingIfNeeded: product &>> 32) | (UInt32(truncatingIfNeeded: product) > 1 ? 1 : 0)
   }
 
-  /// No jump: lengths change from number to number.
   @inline(__always)
   private static func digitCount(_ digits: UInt32) -> Int {
-    // log10(2) of the bits, one too few or right.
-    let least = ((32 &- digits.leadingZeroBitCount) &* 1_233) >> 12
-    return least &+ (digits >= tens[least] ? 1 : 0)
+    // Most have eight or nine.
+    if digits >= 100_000_000 { return 9 }
+    var count = 8
+    var bound: UInt32 = 10_000_000
+    while digits < bound {
+      count &-= 1
+      bound /= 10
+    }
+    return count
   }
 
   private static let leastPower = -31
 
   /// 10^k for k from -31 through 45 with 64 bits, the first set: rounded up where it is not exact.
-  private static let table: [UInt64] = {
+  private static let powers: [UInt64] = {
     var powers: [UInt64] = []
     var negative: [UInt64] = []
     // 128 bits carry the rounding of 45 steps far below the 64 that are kept.
@@ -123,9 +121,9 @@ struct FloatText {
   /// `0.000000`, its first byte the lowest.
   fileprivate static let zeros: UInt64 = 0x3030_3030_3030_2e30
 
-  /// 10^0 through 10^9.
+  /// 10^0 through 10^8.
   fileprivate static let tens: [UInt32] = [
-    1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000,
+    1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
   ]
 
   /// The text of a number below 10^8, its first digit in the lowest byte: halves, pairs and digits are parted in all
@@ -158,14 +156,18 @@ extension UnsafeMutablePointer<UInt8> {
     }
   }
 
-  /// Exactly `count` digits, of nine at most; what stands up to nine bytes behind their start is lost.
+  /// Exactly `count` digits, of nine at most; what stands up to eight bytes behind them is lost.
   @inline(__always)
   fileprivate mutating func digits(_ value: UInt32, _ count: Int) {
-    let nine = value &* FloatText.tens[9 &- count]
-    let first = nine / 100_000_000
-    self[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: first)
-    UnsafeMutableRawPointer(self + 1).storeBytes(
-      of: FloatText.eightDigits(nine &- first &* 100_000_000), as: UInt64.self)
+    var (at, rest) = (self, value)
+    if count == 9 {
+      at[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: value / 100_000_000)
+      at += 1
+      rest = value % 100_000_000
+    } else {
+      rest &*= FloatText.tens[8 &- count]
+    }
+    UnsafeMutableRawPointer(at).storeBytes(of: FloatText.eightDigits(rest), as: UInt64.self)
     self += count
   }
 

@@ -6,7 +6,6 @@ struct JSONRoom {
   /// The longest text of an integer.
   static let integerBytes = 20
 
-  private let floats = FloatText()
   private let memory: UnsafeMutableBufferPointer<UInt8>
   /// Bytes written.
   private(set) var count = 0
@@ -47,7 +46,7 @@ struct JSONRoom {
   mutating func append(_ number: Float) -> Range<Int> {
     let start = count
     if number.isFinite {
-      count += floats.write(number, to: place(Self.floatBytes))
+      count += FloatText.write(number, to: place(Self.floatBytes))
     } else {
       append("null")
     }
