@@ -83,7 +83,7 @@ extension AdapterVersion {
         thresholds: thresholds, offset: scaling[0], scale: scaling[1]))
     if let width = linear?.weight.columns ?? dense?.weight.columns {
       try head.validate(kind: kind, width: dense?.weight.columns ?? width)
-    } else if kind != .embedding {
+    } else if kind != .embedding, kind != .generation {
       throw .tensor(name: "head.linear.weight", reason: "is missing")
     }
   }

@@ -138,6 +138,10 @@ extension Head {
         throw .tensor(name: "head.linear.weight", reason: "has \(outputs ?? 0) outputs, regression has one")
       }
     case .embedding: break
+    case .generation:
+      guard dense == nil, linear == nil, labels.isEmpty else {
+        throw .tensor(name: "head", reason: "is extra: a writer has the base's own")
+      }
     }
     guard thresholds.count == (kind == .multilabel ? labels.count : 0) else {
       throw .tensor(

@@ -15,7 +15,8 @@ public struct DenseLayer: Sendable, Equatable {
 
 /// A task's head: pooling, an optional dense layer with activation, an optional linear layer over the outputs.
 ///
-/// An embedding task has no linear layer: its output is the pooled (and dense) vector.
+/// An embedding task has no linear layer: its output is the pooled (and dense) vector. A writer has no layer at all: the
+/// base's own output head answers.
 public struct Head: Sendable, Equatable {
   public let pooling: Pooling
   /// `[width', width]`, applied to the pooled vector.

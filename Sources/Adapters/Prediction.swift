@@ -20,7 +20,9 @@ public enum Prediction: Sendable, Equatable {
 
   /// Turns one row of a head's outputs into an answer.
   ///
-  /// - Parameter normalised: embeddings are divided by their Euclidean length (a zero vector stays).
+  /// - Parameters:
+  ///   - kind: any but generation, whose answers are no rows of a head.
+  ///   - normalised: embeddings are divided by their Euclidean length (a zero vector stays).
   public init(kind: TaskKind, head: Head, outputs: UnsafeBufferPointer<Float>, normalised: Bool = true) {
     switch kind {
     case .classification: self = .classification(scores: Self.softmax(outputs))
@@ -29,6 +31,7 @@ public enum Prediction: Sendable, Equatable {
       self = .multilabel(scores: scores, chosen: Self.chosen(scores, head.thresholds))
     case .regression: self = .regression(value: (outputs.first ?? 0) * head.scale + head.offset)
     case .embedding: self = .embedding(normalised ? Self.unit(outputs) : Array(outputs))
+    case .generation: preconditionFailure("a writer's answer is not a row of a head")
     }
   }
 

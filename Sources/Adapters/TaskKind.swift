@@ -8,6 +8,8 @@ public enum TaskKind: String, Sendable, CaseIterable, Codable {
   case regression
   /// One vector per text.
   case embedding
+  /// A text that goes on from another; on a decoder.
+  case generation
 }
 
 /// How the hidden rows of one sequence become one vector.

@@ -105,7 +105,7 @@ extension JobRunner {
       do throws(TrainingError) {
         set = try TrainingSet(
           examples: examples, kind: settings.kind, tokenizer: node.tokenizer, maxLength: settings.maxLength,
-          validation: settings.validation, seed: settings.seed, labels: labels)
+          validation: settings.validation, seed: settings.seed, labels: labels, writer: node.writerEncoder)
       } catch {
         throw ServingError(error)
       }
@@ -229,6 +229,9 @@ extension JobRunner {
       let score = metrics?.score(kind)
     else { return true }
     let lease = try await node.lease(active)
+    if kind == .generation {
+      return try await writesBetter(metrics, than: lease, prepared.set, node)
+    }
     let examples = prepared.set.validationExamples.map { prepared.examples[$0] }
     guard !examples.isEmpty, let adapter = lease.adapter else { return true }
     let length = prepared.request.settings.maxLength
@@ -253,11 +256,32 @@ extension JobRunner {
         case .classification, .embedding: evaluation.accuracy
         case .multilabel: evaluation.macroF1
         case .regression: evaluation.meanSquaredError.map { -$0.squareRoot() }
+        case .generation: nil
         }
       return before.map { score > $0 } ?? true
     } catch {
       throw ServingError(error)
     }
+  }
+}
+
+extension JobRunner {
+  /// The same by the mean loss of a token.
+  private func writesBetter(
+    _ metrics: TrainingMetrics?, than lease: Node.Lease, _ set: TrainingSet, _ node: Node
+  ) async throws(ServingError) -> Bool {
+    guard let loss = metrics?.validationLoss, let adapter = lease.adapter, set.validationMass > 0 else {
+      return true
+    }
+    let (base, primary, subspace) = (node.model, node.subspaces.primary, lease.subspace)
+    let sums = await node.lanes.map(.training, set.validationPieces) { rows, arena in
+      set.writingLoss(of: rows, base: base, arena: arena) { tokens in
+        BatchPatch(
+          sites: base.sites, groups: [RowGroup(rows: 0..<tokens, adapter: adapter, subspace: subspace)],
+          primary: primary)
+      }
+    }
+    return loss < sums.reduce(0, +) / set.validationMass
   }
 }
 

@@ -18,6 +18,7 @@ extension Node {
     let time = try admit(rows: inputs.count, timeoutMilliseconds)
     if task == Self.baseTask { try requireEmbeddings(pointer: "task") }
     let lease = try await lease(LeaseKey(task: task, version: options.version))
+    try requireAnswers(lease, pointer: "task")
     let rows = try await tokenise(inputs) { _ in options }
     let part = lease.part(rows.encodings, 0..<inputs.count, normalize: options.normalize)
     let outcome = try await scheduler.run(
@@ -33,6 +34,9 @@ extension Node {
       try requireEmbeddings(pointer: "/items/\(index)/task")
     }
     let (leases, leaseOf) = try await leases(for: items)
+    for (index, lease) in leaseOf.enumerated() {
+      try requireAnswers(leases[lease], pointer: "/items/\(index)/task")
+    }
     var rows = try await tokenise(inputs) { items[$0].options }
     // Rows of one version and one wish become neighbours: by subspace, then task, then arrival.
     let sorted = leases.indices.sorted {
@@ -68,6 +72,13 @@ extension Node {
       FieldError(
         pointer, "is the bare base, a decoder, which has no embeddings of its own",
         allowed: "a task of the kind embedding")
+    ])
+  }
+
+  private func requireAnswers(_ lease: Lease, pointer: String) throws(ServingError) {
+    guard lease.adapter?.kind == .generation else { return }
+    throw .validation([
+      FieldError(pointer, "is of the kind generation, which does not answer here", allowed: "another kind")
     ])
   }
 

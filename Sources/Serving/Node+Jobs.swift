@@ -1,4 +1,5 @@
 internal import Adapters
+internal import Engine
 internal import Foundation
 internal import Models
 internal import Store
@@ -242,11 +243,16 @@ extension Node {
     } catch {
       guard case .notFound = error else { throw ServingError(error) }
     }
-    do throws(TrainingError) {
-      try TrainingSet.check(examples, kind: request.settings.kind, labels: labels)
-    } catch {
-      throw ServingError(error)
+    let kind = request.settings.kind
+    let check: @Sendable () -> Result<Void, TrainingError> = {
+      [labels, writer = kind == .generation ? writerEncoder : nil] in
+      Result { () throws(TrainingError) in
+        try TrainingSet.check(examples, kind: kind, labels: labels, writer: writer)
+      }
     }
+    // Conversations are rendered: that is a lane's work.
+    let checked = kind == .generation ? await lanes.run(.training) { _ in check() } : check()
+    do throws(TrainingError) { try checked.get() } catch { throw ServingError(error) }
   }
 
   static func summary(_ record: JobRecord) -> JobSummary {

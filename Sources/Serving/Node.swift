@@ -7,6 +7,7 @@ internal import Models
 internal import Store
 internal import Synchronization
 internal import Tokenizers
+internal import Training
 
 /// One daemon's core: a resident base, the store, the lanes, and what moves between them.
 public final class Node: ServingNode {
@@ -28,6 +29,11 @@ public final class Node: ServingNode {
 
   var checkpoint: Checkpoint { folder.checkpoint }
   var tokenizer: Tokenizer { folder.tokenizer }
+  /// How the rows of writers become tokens.
+  var writerEncoder: WriterEncoder {
+    WriterEncoder(
+      tokenizer: tokenizer, chat: folder.chat, ends: checkpoint.endTokenIDs.map { Int32(clamping: $0) })
+  }
 
   private enum Phase { case open, draining, closed }
 

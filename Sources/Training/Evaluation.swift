@@ -44,7 +44,7 @@ public struct Evaluation: Sendable, Equatable {
         guard found.count == names.count else { throw .row(row, reason: "has an unknown label") }
         truths.append(.labels(found.sorted()))
       case .regression(_, _, let value, _): truths.append(.value(value))
-      case .embedding: truths.append(.pair)
+      case .embedding, .completion, .conversation: truths.append(.pair)
       }
     }
     self.init(kind: kind, labels: labels, predictions: predictions, truths: truths)
@@ -101,7 +101,7 @@ public struct Evaluation: Sendable, Equatable {
     case .regression:
       meanSquaredError = squares / count
       meanAbsoluteError = distances / count
-    case .embedding: break
+    case .embedding, .generation: break
     }
   }
 }

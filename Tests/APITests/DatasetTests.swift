@@ -35,6 +35,11 @@ import Training
     #expect(several.seen.withLock { $0.rows.last } == .regression(text: "a", value: -1.5))
     _ = try await upload("anchor,positive,negative\na,b,\n", kind: "embedding", node: several)
     #expect(several.seen.withLock { $0.rows.last } == .embedding(anchor: "a", positive: "b"))
+    _ = try await upload("prompt,completion,weight\n,b,\na,b,3\n", kind: "generation", node: several)
+    #expect(
+      several.seen.withLock { Array($0.rows.suffix(2)) } == [
+        .completion(prompt: "", completion: "b"), .completion(prompt: "a", completion: "b", weight: 3),
+      ])
   }
 
   @Test(arguments: [
@@ -64,6 +69,28 @@ import Training
     let answer = try await upload(body, type: "application/x-ndjson")
     #expect(answer.code == "invalid-row")
     #expect(answer.json?["line"]?.number?.integer == line, "\(answer.text)")
+  }
+
+  @Test(arguments: [
+    (#"{"prompt":"a"}"#, "completion is missing"), (#"{"completion":"b"}"#, "prompt is missing"),
+    (#"{"prompt":"a","completion":""}"#, "completion is empty"),
+    (#"{"prompt":1,"completion":"b"}"#, "prompt is"),
+    (#"{"prompt":"a","completion":"b","weight":0}"#, "weight"),
+    (#"{"prompt":"a","completion":"b","messages":[]}"#, "prompt is not known"),
+    (#"{"messages":[]}"#, "messages has 0"), (#"{"messages":{}}"#, "messages is"),
+    (#"{"messages":[{"role":"user","content":"a"}]}"#, "no turn of the assistant"),
+    (#"{"messages":[{"role":"tool","content":"a"}]}"#, "messages/0/role is not known"),
+    (#"{"messages":[{"role":"assistant","content":null}]}"#, "messages/0/content is"),
+    (#"{"messages":[{"role":"assistant"}]}"#, "messages/0/content is missing"),
+    (#"{"messages":[{"content":"a"}]}"#, "messages/0/role is missing"),
+    (#"{"messages":[{"role":"assistant","content":"a","name":"n"}]}"#, "messages/0/name is not known"),
+    (#"{"text":"a","label":"b"}"#, "is not known"),
+  ])
+  func badRowsToWriteNameTheirLine(row: String, detail: String) async throws {
+    let good = #"{"messages":[{"role":"assistant","content":"b"}]}"# + "\n"
+    let answer = try await upload(good + row, kind: "generation", type: "application/x-ndjson")
+    #expect(answer.code == "invalid-row" && answer.json?["line"]?.number?.integer == 2, "\(answer.text)")
+    #expect(answer.text.contains(detail), "\(answer.text)")
   }
 
   @Test func bytesThatAreNotUTF8AreRefusedInBothFormats() async throws {

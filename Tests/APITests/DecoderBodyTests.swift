@@ -26,6 +26,29 @@ import Training
     (#""pooling":"cls""#, ["/pooling"], []), (#""head_dense":"pooler""#, ["/head_dense"], []),
   ]
 
+  @Test func rowsToWriteSayTheKindAndItsDefaults() async throws {
+    let body =
+      #"{"task":"t","data":{"examples":[{"prompt":"a","completion":"b"},{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}]}}"#
+    let node = StubNode(base: StubNode.decoder)
+    let answer = try await handler(node).send(.post, "/train", body)
+    #expect(answer.status == 202, "\(answer.text)")
+    let settings = try #require(node.seen.withLock { $0.training?.settings })
+    #expect(settings.kind == .generation && settings.sites == SiteKind.decoder && settings.recompute)
+    #expect(settings.maxLength == 64, "the base's context")
+    let encoder = try await handler().send(.post, "/train", body)
+    #expect(encoder.pointers == ["/kind"] && encoder.text.contains("encoder"), "\(encoder.text)")
+    for (more, pointer) in [
+      (#""pooling":"mean""#, "/pooling"), (#""head_dense":"fresh""#, "/head_dense"),
+    ] {
+      let refused = try await handler(node).send(.post, "/train", String(body.dropLast()) + "," + more + "}")
+      #expect(refused.pointers == [pointer], "\(refused.text)")
+    }
+    let rows = try await handler(node).send(
+      .post, "/train",
+      #"{"task":"t","data":{"examples":[{"messages":[{"role":"assistant","content":1}]}]}}"#)
+    #expect(rows.pointers == ["/data/examples/0/messages/0/content"], "\(rows.text)")
+  }
+
   @Test(arguments: cases.indices)
   func sitesAndWhatADecoderHasNot(index: Int) async throws {
     let (more, pointers, sites) = Self.cases[index]

@@ -194,13 +194,30 @@ import Training
     #expect(node.seen.withLock { $0.abandoned == ($0.dataset != nil) })
   }
 
-  @Test(arguments: [
-    #"{"messages":[{"role":"user","content":"a"}]}"#, #"{"prompt":"a","completion":"b"}"#,
-  ])
-  func rowsOfAKindThatIsNotKnownAreRefusedByName(row: String) async throws {
-    let answer = try await upload([("purpose", nil, "fine-tune"), ("file", "f", "\n" + row)])
-    #expect(answer.code == "invalid-row" && answer.json?["error"]?["line"]?.number?.integer == 2)
-    #expect(answer.text.contains("of kind generation"), "\(answer.text)")
+  @Test func aFileOfConversationsOrCompletionsIsForWriting() async throws {
+    let node = StubNode()
+    let talk =
+      #"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#
+    let pair = #"{"prompt":"a","completion":"b","weight":2.5}"#
+    let answer = try await upload(
+      [("purpose", nil, "fine-tune"), ("file", "f", talk + "\n" + pair)], node)
+    #expect(answer.status == 200, "\(answer.text)")
+    let rows = node.seen.withLock { $0.rows }
+    #expect(
+      rows == [
+        .conversation(messages: [
+          ConversationMessage(role: .system, content: "s"), ConversationMessage(role: .user, content: "a"),
+          ConversationMessage(role: .assistant, content: "b"),
+        ]), .completion(prompt: "a", completion: "b", weight: 2.5),
+      ])
+    #expect(node.seen.withLock { $0.dataset?.kind } == .generation)
+    #expect(String(decoding: FileRows.lines(rows), as: UTF8.self) == talk + "\n" + pair + "\n")
+    let bad = try await upload(
+      [
+        ("purpose", nil, "fine-tune"), ("file", "f", "\n" + #"{"messages":[{"role":"user","content":"a"}]}"#),
+      ])
+    #expect(bad.code == "invalid-row" && bad.json?["error"]?["line"]?.number?.integer == 2, "\(bad.text)")
+    #expect(bad.text.contains("no turn of the assistant"), "\(bad.text)")
   }
 
   @Test func brokenFormsAndOtherTypesAreRefused() async throws {

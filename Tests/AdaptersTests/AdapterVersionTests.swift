@@ -35,7 +35,7 @@ struct AdapterVersionTests {
       ),
       (.multilabel, Head(pooling: .last, linear: two, labels: ["é", "e\u{301}"], thresholds: [0.25, 0.5])),
       (.regression, Head(pooling: .mean, linear: one, offset: 3.5, scale: 0.125)),
-      (.embedding, Head(pooling: .mean)),
+      (.embedding, Head(pooling: .mean)), (.generation, Head(pooling: .last)),
     ]
     for (kind, head) in heads {
       for source in [subspace, nil] {
@@ -48,6 +48,28 @@ struct AdapterVersionTests {
         #expect(try AdapterVersion(encoded: bytes) == version)
         try version.validate(
           sites: Fixture.sites, base: Fixture.base, width: width, subspace: source)
+      }
+    }
+  }
+
+  @Test func aWriterHasNoHead() throws {
+    let model = Fixture.version(seed: 2, rank: 4, subspace: nil)
+    for (head, isTaken) in [
+      (Head(pooling: .last), true), (model.head, false), (Head(pooling: .last, labels: ["a"]), false),
+    ] {
+      let version = AdapterVersion(
+        kind: .generation, method: model.method, rank: 4, alpha: 8, base: model.base, subspace: nil,
+        updates: model.updates, head: head)
+      func validate() throws {
+        try version.validate(
+          sites: Fixture.sites, base: Fixture.base, width: Fixture.width, subspace: nil)
+      }
+      if isTaken {
+        try validate()
+        let names = try SafetensorsDocument(bytes: version.encoded()).entries.map(\.name)
+        #expect(names.allSatisfy { !$0.hasPrefix("head.") })
+      } else {
+        #expect(throws: AdapterError.self) { try validate() }
       }
     }
   }

@@ -1,9 +1,9 @@
-"""Records gradients of A, B and head with torch, for Tests/TrainingTests/GradientGoldenTests.swift.
+"""Records gradients of A, B and head with torch, for Tests/TrainingTests/GradientTests.swift and WriterGradientTests.swift.
 
-   python record_gradients.py [MINILM_FOLDER | decoder]
+   python record_gradients.py [MINILM_FOLDER | decoder | tokens]
 
 Writes gradients/random-mean.safetensors, gradients/random-pooler.safetensors, gradients/decoder-last.safetensors (with
-`decoder` that one alone) and, with a folder of all-MiniLM-L6-v2, gradients/minilm-mean.safetensors: one tensor per
+`decoder` that one alone), gradients/decoder-tokens.safetensors (with `tokens` that one alone) and, with a folder of all-MiniLM-L6-v2, gradients/minilm-mean.safetensors: one tensor per
 gradient, the loss in the metadata. Weights of the random models, the inputs and the factors come from `stream`, which the
 tests have in Swift; no weights are stored."""
 import sys, pathlib
@@ -70,16 +70,46 @@ def adapted(model):
                 yield f"model.layers.{layer}.{path}", block.get_submodule(path)
 
 
-def record(model, out, pooler, vocabulary):
-    width = model.config.hidden_size
-    is_decoder = not isinstance(model, BertModel)
-    factors, head = {}, {}
+def adapt(model):
+    """Adds A and B to each adapted projection."""
+    factors = {}
     for site, linear in adapted(model):
         a = tensor(site + ".A", (RANK, linear.in_features), 0.05).requires_grad_()
         b = tensor(site + ".B", (linear.out_features, RANK), 0.05).requires_grad_()
         factors[site + ".A"], factors[site + ".B"] = a, b
         linear.register_forward_hook(
             lambda m, i, o, a=a, b=b: o + (ALPHA / RANK) * (i[0] @ a.T) @ b.T)
+    return factors
+
+
+def tokens(row, length, vocabulary):
+    return ((stream(f"ids.{row}", length).astype(np.float64) + 1) / 2 * vocabulary).astype(np.int64)
+
+
+def record_tokens(model, out, vocabulary):
+    """The tied output head's cross-entropy on the second half of each row, and on places 3 to 6 of the row of 40."""
+    factors = adapt(model)
+    loss, count = 0, 0
+    for row, (length, weight) in enumerate(zip(LENGTHS, WEIGHTS)):
+        ids = torch.tensor(tokens(row, length, vocabulary))
+        hidden = model(input_ids=ids[None]).last_hidden_state[0]
+        logits = hidden @ model.embed_tokens.weight.T
+        written = torch.arange(length) >= max(1, length // 2)
+        if length == 40:
+            written[3:7] = True
+        at = written.nonzero()[:, 0]
+        loss = loss + weight * torch.nn.functional.cross_entropy(logits[at - 1], ids[at], reduction="sum")
+        count += weight * len(at)
+    loss = loss / count
+    loss.backward()
+    save_file({n: p.grad.numpy() for n, p in factors.items()}, out, metadata={"loss": repr(float(loss))})
+    print(out, float(loss))
+
+
+def record(model, out, pooler, vocabulary):
+    width = model.config.hidden_size
+    is_decoder = not isinstance(model, BertModel)
+    factors, head = adapt(model), {}
     head["head.linear.weight"] = tensor("head.linear.weight", (LABELS, width), 0.3).requires_grad_()
     head["head.linear.bias"] = tensor("head.linear.bias", (LABELS,), 0.1).requires_grad_()
     if pooler:
@@ -87,8 +117,7 @@ def record(model, out, pooler, vocabulary):
         head["head.dense.bias"] = tensor("head.dense.bias", (width,), 0.05).requires_grad_()
     loss = 0
     for row, (length, weight) in enumerate(zip(LENGTHS, WEIGHTS)):
-        u = stream(f"ids.{row}", length)
-        ids = ((u.astype(np.float64) + 1) / 2 * vocabulary).astype(np.int64)
+        ids = tokens(row, length, vocabulary)
         types = (np.arange(length) >= length - length // 3).astype(np.int64)
         types = {} if is_decoder else {"token_type_ids": torch.tensor(types)[None]}
         hidden = model(
@@ -114,10 +143,16 @@ def main():
         vocab_size=120, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
         intermediate_size=80, max_position_embeddings=64, rms_norm_eps=1e-6, tie_word_embeddings=True,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0), attn_implementation="eager")
-    model = Qwen3Model(config).eval()
-    fill_decoder(model)
-    record(model, here / "decoder-last.safetensors", False, 120)
-    if sys.argv[1:] == ["decoder"]:
+    for name in ("decoder", "tokens"):
+        if sys.argv[1:] in (["decoder"], ["tokens"]) and sys.argv[1] != name:
+            continue
+        model = Qwen3Model(config).eval()
+        fill_decoder(model)
+        if name == "decoder":
+            record(model, here / "decoder-last.safetensors", False, 120)
+        else:
+            record_tokens(model, here / "decoder-tokens.safetensors", 120)
+    if sys.argv[1:] in (["decoder"], ["tokens"]):
         return
     for pooler in (False, True):
         config = BertConfig(

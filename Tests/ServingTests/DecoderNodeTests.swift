@@ -10,7 +10,7 @@ import Training
 
 /// A daemon's core whose base is a decoder.
 @Suite(.serialized) struct DecoderNodeTests {
-  private static func withDecoder<R: Sendable>(
+  static func withDecoder<R: Sendable>(
     weights: WeightFormat = .f32, files: [String: String] = [:],
     edit: (inout [MadeDecoder.Tensor]) -> Void = { _ in }, _ body: @Sendable (Node) async throws -> R
   ) async throws -> R {
@@ -34,7 +34,7 @@ import Training
     }
   }
 
-  private static func rows(_ kind: TaskKind) -> [TrainingExample] {
+  static func rows(_ kind: TaskKind) -> [TrainingExample] {
     Rows.colours.compactMap { row in
       guard case .classification(let text, _, let label, _) = row else { return nil }
       return switch kind {
@@ -42,12 +42,24 @@ import Training
       case .multilabel: .multilabel(text: text, labels: label == "food" ? ["food", "daily"] : ["colour"])
       case .regression: .regression(text: text, value: label == "food" ? 20 : 10)
       case .embedding: .embedding(anchor: text, positive: label == "food" ? "to eat" : "to see")
+      case .generation: .completion(prompt: text, completion: label == "food" ? " to eat" : " to see")
       }
     }
   }
 
-  private static func learn(
-    _ node: Node, _ kind: TaskKind, method: String = "cora",
+  static func learn(
+    _ node: Node, _ kind: TaskKind, method: String = "cora", rows: [TrainingExample]? = nil,
+    task: String? = nil, activate: Activation = .always,
+    _ change: (inout TrainingSettings) -> Void = { _ in }
+  ) async throws -> JobSummary {
+    let job = try await start(
+      node, kind, method: method, rows: rows, task: task, activate: activate, change)
+    return try await node.finished(job.id)
+  }
+
+  static func start(
+    _ node: Node, _ kind: TaskKind, method: String = "cora", rows: [TrainingExample]? = nil,
+    task: String? = nil, activate: Activation = .always,
     _ change: (inout TrainingSettings) -> Void = { _ in }
   ) async throws -> JobSummary {
     var settings = TrainingSettings.defaults(kind: kind, method: method, on: .decoder)
@@ -59,9 +71,10 @@ import Training
     settings.maxLength = 32
     change(&settings)
     let request = TrainingRequest(
-      task: "\(kind.rawValue)-\(method)", data: .examples(rows(kind)), settings: settings, subspace: nil,
-      activate: .always, from: nil, idempotencyKey: nil, requestDigest: "\(kind)\(method)")
-    return try await node.finished(try await node.train(request, principal: .anonymous).id)
+      task: task ?? "\(kind.rawValue)-\(method)", data: .examples(rows ?? Self.rows(kind)),
+      settings: settings, subspace: nil, activate: activate, from: nil, idempotencyKey: nil,
+      requestDigest: "\(kind)\(method)")
+    return try await node.train(request, principal: .anonymous)
   }
 
   private static func answer(_ node: Node, _ task: String, _ texts: [String]) async throws -> [Prediction] {
@@ -82,7 +95,11 @@ import Training
       for kind in TaskKind.allCases {
         let job = try await Self.learn(node, kind)
         #expect(job.state == .succeeded, "\(kind): \(job.error?.detail ?? "")")
-        #expect(job.settingsJSON.contains(#""sites":["q_proj","v_proj"]"#), "\(job.settingsJSON)")
+        let sites =
+          kind == .generation
+          ? #"["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"]"#
+          : #"["q_proj","v_proj"]"#
+        #expect(job.settingsJSON.contains(#""sites":\#(sites)"#), "\(job.settingsJSON)")
       }
       let texts = ["the door is red", "i cook fish for lunch"]
       guard
@@ -141,7 +158,7 @@ import Training
     }
   }
 
-  private static func refusal(_ body: () async throws -> Void) async -> String? {
+  static func refusal(_ body: () async throws -> Void) async -> String? {
     do {
       try await body()
       return nil

@@ -57,6 +57,15 @@ struct DecoderRunTests {
     try RunTests.drive(resumed)
     #expect(resumed.result().version.encoded() == bytes)
 
+    for metrics in first.history where kind == .generation {
+      #expect(metrics.perplexity == metrics.validationLoss.map(exp))
+    }
+    #expect(resumed.history == first.history)
+    if kind == .generation {
+      let losses = first.history.compactMap(\.validationLoss)
+      #expect(first.result().metrics?.validationLoss == losses.min(), "the best epoch is kept")
+      #expect(version.head == Head(pooling: .last))
+    }
     #expect(reports.allSatisfy { $0.loss.isFinite })
     #expect(first.history[2].trainingLoss < first.history[0].trainingLoss, "it learns")
     #expect(version.updates.count == 14)
@@ -105,11 +114,19 @@ struct DecoderRunTests {
     for family in ModelFamily.allCases {
       for kind in TaskKind.allCases {
         let settings = TrainingSettings.defaults(kind: kind, method: "cora", on: family)
-        try settings.validate(on: family)
-        #expect(settings.sites == [.query, .value])
         #expect(settings.pooling == (family == .decoder && kind != .embedding ? .last : .mean))
+        guard kind == .generation else {
+          try settings.validate(on: family)
+          #expect(settings.sites == [.query, .value])
+          continue
+        }
+        #expect(settings.sites == family.siteKinds && settings.recompute)
       }
     }
+    try TrainingSettings.defaults(kind: .generation, method: "lora", on: .decoder).validate(on: .decoder)
+    refused("kind", on: .encoder) { $0.kind = .generation }
+    refused("pooling", on: .decoder) { ($0.kind, $0.pooling) = (.generation, .mean) }
+    refused("head_dense", on: .decoder) { ($0.kind, $0.headDense) = (.generation, .fresh) }
   }
 
   @Test func aTextWhosePassDoesNotFitIsRefusedBeforeItIsComputed() throws {

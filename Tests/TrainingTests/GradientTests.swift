@@ -11,11 +11,11 @@ import Testing
 /// Gradients of A, B and head at A ≠ 0.
 struct GradientTests {
   /// ‖a − b‖ / ‖b‖ per tensor, against torch in float32.
-  private static let recordedTolerance = 1e-4
+  static let recordedTolerance = 1e-4
   /// The same against the Double twin, whose differences are good to 1e-10.
   private static let twinTolerance = 1e-5
-  private static let rank = 4
-  private static let alpha: Float = 16
+  static let rank = 4
+  static let alpha: Float = 16
   private static let labels = ["a", "b", "c", "d"]
 
   /// The rows that the recording script makes.
@@ -26,7 +26,7 @@ struct GradientTests {
     let weight: Float
   }
 
-  private static func rows(lengths: [Int], vocabulary: Int) -> [Row] {
+  static func rows(lengths: [Int], vocabulary: Int) -> [Row] {
     let weights: [Float] = [1, 2, 1, 0.5, 1, 3]
     return lengths.enumerated().map { row, length in
       let ids = stream("ids.\(row)", length).map { Int32((Double($0) + 1) / 2 * Double(vocabulary)) }

@@ -13,6 +13,7 @@ struct ExampleDecoder: Sendable {
     case .multilabel: (["text", "labels"], ["text_pair", "weight"])
     case .regression: (["text", "value"], ["text_pair", "weight"])
     case .embedding: (["anchor", "positive"], ["negative"])
+    case .generation: (["prompt", "completion"], ["weight"])
     }
   }
 
@@ -20,6 +21,7 @@ struct ExampleDecoder: Sendable {
   static func kind(of row: JSONValue?) -> TaskKind {
     guard let row else { return .classification }
     if row["anchor"] != nil || row["positive"] != nil { return .embedding }
+    if ["prompt", "completion", "messages"].contains(where: { row[$0] != nil }) { return .generation }
     if row["labels"] != nil { return .multilabel }
     return row["value"] != nil ? .regression : .classification
   }
@@ -27,11 +29,18 @@ struct ExampleDecoder: Sendable {
   /// nil where something is wrong; what, is in the collector.
   func example(_ value: JSONValue, pointer: String, _ errors: FieldCollector) -> TrainingExample? {
     let before = errors.errors.count
-    let allowed = fields.required + fields.optional
+    // A writer's row is a pair of texts or a conversation.
+    let isConversation = kind == .generation && value["messages"] != nil
+    let allowed = isConversation ? ["messages", "weight"] : fields.required + fields.optional
     guard let row = ObjectDecoder(value, pointer: pointer, allowed: allowed, errors: errors) else {
       return nil
     }
-    let example = kind == .embedding ? pair(row) : text(row)
+    let example =
+      switch kind {
+      case .embedding: pair(row)
+      case .generation: isConversation ? conversation(row) : completion(row)
+      case .classification, .multilabel, .regression: text(row)
+      }
     return errors.errors.count == before ? example : nil
   }
 
@@ -43,11 +52,53 @@ struct ExampleDecoder: Sendable {
     return .embedding(anchor: anchor, positive: positive, negative: negative)
   }
 
+  private func completion(_ row: ObjectDecoder) -> TrainingExample? {
+    let prompt = row.required("prompt") == nil ? nil : row.string("prompt")
+    let completion = row.text("completion")
+    let weight = weight(row)
+    guard let prompt, let completion else { return nil }
+    // Nothing is a prompt too: the text is learnt from its beginning.
+    guard prompt.isEmpty || ObjectDecoder.checked(prompt, row.pointer("prompt"), row.errors) else {
+      return nil
+    }
+    return .completion(prompt: prompt, completion: completion, weight: weight)
+  }
+
+  private func conversation(_ row: ObjectDecoder) -> TrainingExample? {
+    let weight = weight(row)
+    guard let messages = row.array("messages", count: Limits.messages) else { return nil }
+    let turns = messages.enumerated().compactMap { index, value in
+      message(value, pointer: "\(row.pointer("messages"))/\(index)", row.errors)
+    }
+    if turns.count == messages.count, !turns.contains(where: { $0.role == .assistant }) {
+      row.errors.add(row.pointer("messages"), "has no turn of the assistant")
+    }
+    return .conversation(messages: turns, weight: weight)
+  }
+
+  private func message(
+    _ value: JSONValue, pointer: String, _ errors: FieldCollector
+  ) -> ConversationMessage? {
+    guard
+      let message = ObjectDecoder(value, pointer: pointer, allowed: ["role", "content"], errors: errors)
+    else { return nil }
+    _ = message.required("role")
+    let role = message.choice("role", ConversationMessage.Role.self)
+    let content = message.text("content")
+    guard let role, let content else { return nil }
+    return ConversationMessage(role: role, content: content)
+  }
+
+  private func weight(_ row: ObjectDecoder) -> Float {
+    let weight = row.float("weight", magnitude: Limits.rowNumber) ?? 1
+    if weight <= 0 { row.errors.add(row.pointer("weight"), "must be above 0") }
+    return weight
+  }
+
   private func text(_ row: ObjectDecoder) -> TrainingExample? {
     let text = row.text("text")
     let pair = row.text("text_pair", isRequired: false)
-    let weight = row.float("weight", magnitude: Limits.rowNumber) ?? 1
-    if weight <= 0 { row.errors.add(row.pointer("weight"), "must be above 0") }
+    let weight = weight(row)
     switch kind {
     case .classification:
       let label = row.text("label", limitBytes: Limits.labelBytes)
@@ -67,7 +118,7 @@ struct ExampleDecoder: Sendable {
       _ = row.required("value")
       guard let text, let value = row.float("value", magnitude: Limits.rowNumber) else { return nil }
       return .regression(text: text, pair: pair, value: value, weight: weight)
-    case .embedding: return nil
+    case .embedding, .generation: return nil
     }
   }
 

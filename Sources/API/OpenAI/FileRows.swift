@@ -12,7 +12,7 @@ struct FirstRow {
 
   /// - Parameter isLast: the file ends with these bytes.
   /// - Returns: the kind, nil where no row is whole yet.
-  /// - Throws: `.invalidRow` for a first row of a kind that is not known here, and where it is too long.
+  /// - Throws: `.invalidRow` where the first row is too long.
   mutating func receive(_ more: [UInt8], isLast: Bool) throws(ServingError) -> TaskKind? {
     var searched = bytes.count
     bytes.append(contentsOf: more)
@@ -21,7 +21,7 @@ struct FirstRow {
       if end == nil, !isLast { break }
       let row = Array(bytes[start..<(end ?? bytes.count)])
       if !row.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) {
-        return try FileRows.kind(of: row, line: line)
+        return FileRows.kind(of: row)
       }
       start = (end ?? bytes.count - 1) + 1
       searched = start
@@ -36,17 +36,10 @@ struct FirstRow {
 
 /// The rows of a file: JSON lines of any kind that tasks have.
 enum FileRows {
-  fileprivate static func kind(of row: [UInt8], line: Int) throws(ServingError) -> TaskKind {
+  fileprivate static func kind(of row: [UInt8]) -> TaskKind {
     // What is no JSON is refused by the reader of all rows, in its words.
     guard let row = try? JSONReader.read(row) else { return .classification }
-    guard ["messages", "prompt", "completion"].contains(where: { row[$0] != nil }) else {
-      return ExampleDecoder.kind(of: row)
-    }
-    guard let kind = TaskKind(rawValue: "generation") else {
-      let known = TaskKind.allCases.map(\.rawValue).joined(separator: ", ")
-      throw .invalidRow(line: line, detail: "the row is of kind generation, known are \(known)")
-    }
-    return kind
+    return ExampleDecoder.kind(of: row)
   }
 
   /// A line each, as they would be read again.
@@ -76,6 +69,19 @@ extension JSONWriter {
       member("anchor", anchor)
       member("positive", positive)
       if let negative { member("negative", negative) }
+    case .completion(let prompt, let completion, let weight):
+      member("prompt", prompt)
+      member("completion", completion)
+      if weight != 1 { member("weight", weight) }
+    case .conversation(let messages, let weight):
+      name("messages")
+      array(messages) { writer, message in
+        writer.object {
+          $0.member("role", message.role.rawValue)
+          $0.member("content", message.content)
+        }
+      }
+      if weight != 1 { member("weight", weight) }
     }
   }
 

@@ -13,7 +13,7 @@ struct LabelSet {
       switch example {
       case .classification(_, _, let label, _): found[LabelKey(label)] = label
       case .multilabel(_, _, let labels, _): for label in labels { found[LabelKey(label)] = label }
-      case .regression, .embedding: break
+      case .regression, .embedding, .completion, .conversation: break
       }
     }
     let sorted = found.sorted { $0.key < $1.key }.map(\.value)

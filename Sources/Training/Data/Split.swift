@@ -1,7 +1,7 @@
 internal import Tensors
 
 /// Validation rows drawn from every stratum in proportion: a stratum is a label, a row's rarest label, or a tenth of
-/// the values; pairs are one stratum. A stratum keeps at least one row to train on.
+/// the values; pairs and texts to write are one stratum. A stratum keeps at least one row to train on.
 struct Split {
   private static let valueStrata = 10
   /// The random stream of the split, apart from those of epochs and parameters.
@@ -55,7 +55,7 @@ struct Split {
         case .label(let label): label
         case .labels(let labels):
           labels.min { (counts[$0, default: 0], $0) < (counts[$1, default: 0], $1) } ?? -1
-        case .value, .pair: 0
+        case .value, .pair, .tokens: 0
         }
       strata[key, default: []].append(index)
     }

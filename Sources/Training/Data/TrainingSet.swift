@@ -12,6 +12,8 @@ public struct TrainingSet: Sendable {
     case labels([Int])
     case value(Float)
     case pair
+    /// Places in the row's text, none the first, whose tokens are to be written.
+    case tokens([Range<Int>])
   }
 
   struct Row: Sendable {
@@ -20,10 +22,15 @@ public struct TrainingSet: Sendable {
     let target: Target
     let weight: Float
     var tokens: Int { texts.reduce(0) { $0 + $1.count } }
+    /// What its loss counts in a mean: its weight, a writer's once for each token to write.
+    var mass: Float {
+      guard case .tokens(let ranges) = target else { return weight }
+      return weight * Float(ranges.reduce(0) { $0 + $1.count })
+    }
   }
 
   public let kind: TaskKind
-  /// Sorted by bytes, or in the order of an existing task; empty for regression and embedding.
+  /// Sorted by bytes, or in the order of an existing task; empty for kinds without labels.
   public let labels: [String]
   /// Texts that were cut at the greatest length.
   public let truncatedCount: Int
@@ -56,12 +63,15 @@ public struct TrainingSet: Sendable {
   ///   - maxLength: tokens of one text at most; longer ones are cut and counted.
   ///   - validation: share of the rows kept for validation.
   ///   - labels: the label set of an existing task; the rows must use exactly these.
+  ///   - writer: for the kind generation; nil: without conversations and end tokens.
   public init(
     examples: [TrainingExample], kind: TaskKind, tokenizer: Tokenizer, maxLength: Int, validation: Float,
-    seed: UInt64, labels expected: [String]? = nil
+    seed: UInt64, labels expected: [String]? = nil, writer: WriterEncoder? = nil
   ) throws(TrainingError) {
+    let writer = writer ?? WriterEncoder(tokenizer: tokenizer, chat: nil, ends: [])
     try self.init(
-      examples: examples, kind: kind, validation: validation, seed: seed, labels: expected
+      examples: examples, kind: kind, validation: validation, seed: seed, labels: expected,
+      write: { (example, row) throws(TrainingError) in try writer.tokens(example, row, limit: maxLength) }
     ) { text, pair in
       let encoding = tokenizer.encode(text, pair: pair, limit: maxLength)
       return (encoding.ids, encoding.typeIDs, encoding.isTruncated)
@@ -69,25 +79,34 @@ public struct TrainingSet: Sendable {
   }
 
   /// What can be refused before anything is tokenised: too few rows, too few or other labels, a row that is wrong.
+  ///
+  /// - Parameter writer: refuses conversations that cannot be taken apart; nil: they are not looked into.
   public static func check(
-    _ examples: [TrainingExample], kind: TaskKind, labels: [String]? = nil
+    _ examples: [TrainingExample], kind: TaskKind, labels: [String]? = nil, writer: WriterEncoder? = nil
   ) throws(TrainingError) {
     guard examples.count >= minimumRows else { throw .tooFewRows(needed: minimumRows, given: examples.count) }
     let labels = try LabelSet(examples, kind: kind, expected: labels)
-    var builder = Builder { _, _ in ([0], [0], false) }
+    var builder = Builder(
+      write: { (example, row) throws(TrainingError) in
+        try writer?.check(example, row)
+        return .init(ids: [0, 0], targets: [1..<2])
+      }, encode: { _, _ in ([0], [0], false) })
     for (index, example) in examples.enumerated() { _ = try builder.row(example, index, kind: kind, labels) }
   }
 
   /// The same with another way to get tokens.
   init(
     examples: [TrainingExample], kind: TaskKind, validation: Float, seed: UInt64, labels expected: [String]?,
+    write: @escaping (TrainingExample, Int) throws(TrainingError) -> WriterEncoder.Tokens = {
+      (_, row) throws(TrainingError) in throw .row(row, reason: "is not to be written")
+    },
     encode: @escaping (String, String?) -> (ids: [Int32], types: [Int32], isTruncated: Bool)
   ) throws(TrainingError) {
     guard examples.count >= Self.minimumRows else {
       throw .tooFewRows(needed: Self.minimumRows, given: examples.count)
     }
     let labels = try LabelSet(examples, kind: kind, expected: expected)
-    var builder = Builder(encode: encode)
+    var builder = Builder(write: write, encode: encode)
     var rows: [Row] = []
     rows.reserveCapacity(examples.count)
     for (index, example) in examples.enumerated() {
@@ -137,6 +156,11 @@ public struct TrainingSet: Sendable {
       case .labels(let all): for label in all { mix(UInt64(label)) }
       case .value(let value): mix(UInt64(value.bitPattern))
       case .pair: mix(1)
+      case .tokens(let ranges):
+        for range in ranges {
+          mix(UInt64(range.lowerBound))
+          mix(UInt64(range.upperBound))
+        }
       }
     }
     for row in split.validation { mix(UInt64(row)) }
@@ -180,6 +204,7 @@ public struct TrainingSet: Sendable {
 
 /// Turns examples into rows and collects their tokens.
 private struct Builder {
+  let write: (TrainingExample, Int) throws(TrainingError) -> WriterEncoder.Tokens
   let encode: (String, String?) -> (ids: [Int32], types: [Int32], isTruncated: Bool)
   var ids: [Int32] = []
   var types: [Int32] = []
@@ -209,7 +234,23 @@ private struct Builder {
       var texts = [try take(anchor, nil, index), try take(positive, nil, index)]
       if let negative { texts.append(try take(negative, nil, index)) }
       return .init(texts: texts, target: .pair, weight: 1)
+    case .completion(_, let completion, let weight):
+      guard !completion.isEmpty else { throw .row(index, reason: "has an empty completion") }
+      return try written(example, index, weight)
+    case .conversation(_, let weight): return try written(example, index, weight)
     }
+  }
+
+  private mutating func written(
+    _ example: TrainingExample, _ row: Int, _ weight: Float
+  ) throws(TrainingError) -> TrainingSet.Row {
+    let weight = try checked(weight, row)
+    let tokens = try write(example, row)
+    if tokens.isTruncated { truncated += 1 }
+    let start = ids.count
+    ids += tokens.ids
+    types += Array(repeating: 0, count: tokens.ids.count)
+    return .init(texts: [start..<ids.count], target: .tokens(tokens.targets), weight: weight)
   }
 
   private func checked(_ weight: Float, _ row: Int) throws(TrainingError) -> Float {

@@ -12,7 +12,7 @@ internal import Tensors
 /// The losses. Each returns the weighted sum `Σ w·l` in Double and overwrites `dOutputs`, where given, with the gradient
 /// of `scale · Σ w·l`.   outputs, dOutputs `[rows, outputs]`.
 enum Loss {
-  /// The loss of one row of any kind but embedding.
+  /// The loss of rows of a kind whose heads answer.
   static func rows(
     _ outputs: MatrixView, _ rows: [TrainingSet.Row], offset: Float, deviation: Float, scale: Float,
     dOutputs: MatrixView?
@@ -30,7 +30,7 @@ enum Loss {
           binary(output, outputs.columns, labels: labels, factor, target)
         case .value(let value):
           squared(output, (value - offset) / deviation, factor, target)
-        case .pair: 0.0
+        case .pair, .tokens: 0.0
         }
       sum += Double(row.weight) * loss
     }

@@ -110,7 +110,7 @@ struct Start {
       switch settings.kind {
       case .classification, .multilabel: layer(set.labels.count)
       case .regression: layer(1)
-      case .embedding: nil
+      case .embedding, .generation: nil
       }
     return Head(
       pooling: settings.pooling, dense: dense, activation: dense == nil ? nil : .tanh, linear: linear,

@@ -60,10 +60,10 @@ extension TrainingRun {
     optimiser.second = try reader.floats(count: layout.count)
     let epochs = try reader.word()
     guard epochs <= UInt64(settings.epochs) else { throw .checkpoint("it has too many epochs") }
-    for _ in 0..<epochs { history.append(try reader.metrics()) }
+    for _ in 0..<epochs { history.append(try reader.metrics(settings.kind)) }
     if try reader.word() == 1 {
       best = Best(
-        values: try reader.floats(count: layout.count), metrics: try reader.metrics(),
+        values: try reader.floats(count: layout.count), metrics: try reader.metrics(settings.kind),
         thresholds: try reader.floats(count: settings.kind == .multilabel ? set.labels.count : 0))
     }
     try reader.finish()
@@ -133,7 +133,7 @@ private struct CheckpointReader {
     }
   }
 
-  mutating func metrics() throws(TrainingError) -> TrainingMetrics {
+  mutating func metrics(_ kind: TaskKind) throws(TrainingError) -> TrainingMetrics {
     let epoch = Int(truncatingIfNeeded: try word())
     let trainingLoss = try double()
     let rows = Int(truncatingIfNeeded: try word())
@@ -145,7 +145,8 @@ private struct CheckpointReader {
     }
     return TrainingMetrics(
       epoch: epoch, trainingLoss: trainingLoss, rows: rows, validationLoss: values[0], accuracy: values[1],
-      macroF1: values[2], rootMeanSquaredError: values[3])
+      macroF1: values[2], rootMeanSquaredError: values[3],
+      perplexity: kind == .generation ? values[0].map(TrainingMetrics.perplexity) : nil)
   }
 
   func finish() throws(TrainingError) {

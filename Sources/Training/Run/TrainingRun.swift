@@ -111,13 +111,17 @@ public final class TrainingRun {
     guard !settings.sites.isEmpty else { return }
     let tokens = max(shardTokens, set.rows.map(\.tokens).max() ?? 0)
     let longest = set.rows.flatMap(\.texts).map(\.count).max() ?? 0
-    let bytes = base.tapeBytes(tokens: tokens, longest: longest, recomputes: settings.recompute)
-    guard bytes <= limitBytes else {
+    // A writer's scores are held beside the tape.
+    let scores = settings.kind == .generation ? TokenLoss.limitBytes : 0
+    func bytes(recomputes: Bool) -> Int {
+      base.tapeBytes(tokens: tokens, longest: longest, recomputes: recomputes) + scores
+    }
+    let needed = bytes(recomputes: settings.recompute)
+    guard needed <= limitBytes else {
       throw .setting(
         name: "max_length",
-        reason: "lets a text of \(longest) tokens through, which needs about \(bytes >> 20) MiB of"
-          + " \(limitBytes >> 20); recompute needs"
-          + " \(base.tapeBytes(tokens: tokens, longest: longest, recomputes: true) >> 20)")
+        reason: "lets a text of \(longest) tokens through, which needs about \(needed >> 20) MiB of"
+          + " \(limitBytes >> 20); recompute needs \(bytes(recomputes: true) >> 20)")
     }
   }
 
@@ -152,7 +156,7 @@ public final class TrainingRun {
       return zip(pieces, dOutputs).map { .init(context, .contrast(dOutputs: $1), rows: $0) }
     }
     if settings.kind == .embedding { return pieces.map { .init(context, .embed, rows: $0) } }
-    let weight = rows.reduce(Float(0)) { $0 + set.rows[$1].weight }
+    let weight = rows.reduce(Float(0)) { $0 + set.rows[$1].mass }
     return pieces.map { .init(context, .train(scale: 1 / weight), rows: $0) }
   }
 
@@ -187,7 +191,7 @@ public final class TrainingRun {
     for result in results {
       for index in gradients.indices { gradients[index] += result.gradients[index] }
     }
-    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].weight) }
+    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].mass) }
     var loss = results.reduce(0.0) { $0 + $1.loss } / weight
     if case .contrast(_, let mean) = phase { loss = mean }
     return try apply(&gradients, loss: loss, weight: weight, examples: rows.count, tokens: tokens)

@@ -49,6 +49,8 @@ extension TrainingRun {
       let batch = context.set.packed(shard.rows)
       switch shard.purpose {
       case .evaluate: return evaluate(shard, batch, arena)
+      case .train(let scale) where context.settings.kind == .generation:
+        return write(shard, batch, scale: scale, arena)
       case .train(let scale):
         return differentiate(shard, batch, arena) { head, tape in
           let dOutputs = arena.matrix(tape.outputs.rows, tape.outputs.columns)
@@ -72,6 +74,10 @@ extension TrainingRun {
   private static func evaluate(_ shard: TrainingShard, _ batch: PackedBatch, _ arena: Arena) -> ShardResult {
     let context = shard.context
     let patch = TrainingPatch(context, gradients: nil)
+    if context.settings.kind == .generation {
+      let loss = context.set.writingLoss(of: shard.rows, base: context.base, arena: arena) { _ in patch }
+      return ShardResult(gradients: [], loss: loss, outputs: [], tokens: batch.ids.count)
+    }
     let hidden = context.base.forward(batch, patch: patch, arena: arena)
     let tape = HeadForward.run(
       context.head, hidden: hidden, starts: batch.starts, sequences: 0..<batch.starts.count - 1, arena: arena)
@@ -80,6 +86,27 @@ extension TrainingRun {
       deviation: context.set.scale, scale: 1, dOutputs: nil)
     return ShardResult(
       gradients: [], loss: loss, outputs: Matrix(tape.outputs).values, tokens: batch.ids.count)
+  }
+
+  /// The same from the loss of the tokens to write; the base's own head answers, so sites alone have gradients.
+  private static func write(
+    _ shard: TrainingShard, _ batch: PackedBatch, scale: Float, _ arena: Arena
+  ) -> ShardResult {
+    let context = shard.context
+    guard case .decoder(let decoder) = context.base else { preconditionFailure("an encoder does not write") }
+    var gradients = [Float](repeating: 0, count: context.layout.count)
+    let loss = gradients.withUnsafeMutableBufferPointer { buffer in
+      let patch = TrainingPatch(context, gradients: buffer.baseAddress)
+      let tape = decoder.forwardForTraining(
+        batch, patch: patch, recomputes: context.settings.recompute, arena: arena)
+      let dHidden = arena.matrix(tape.hidden.rows, tape.hidden.columns)
+      let loss = TokenLoss.run(
+        decoder, hidden: tape.hidden, TokenLoss.places(shard.rows.map { context.set.rows[$0] }, in: batch),
+        scale: scale, dHidden: dHidden, arena: arena)
+      decoder.backward(tape, dHidden: dHidden, patch: patch, arena: arena)
+      return loss
+    }
+    return ShardResult(gradients: gradients, loss: loss, outputs: [], tokens: batch.ids.count)
   }
 
   /// Forward as in training, then backward from what `loss` makes of the outputs; nil: outputs alone are wanted.

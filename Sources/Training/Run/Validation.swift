@@ -26,8 +26,13 @@ struct Validation {
   }
 
   func metrics(epoch: Int, trainingLoss: Double) -> TrainingMetrics {
-    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].weight) }
+    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].mass) }
     if settings.kind == .embedding { return retrieval(epoch, trainingLoss) }
+    if settings.kind == .generation {
+      return TrainingMetrics(
+        epoch: epoch, trainingLoss: trainingLoss, rows: rows.count, validationLoss: lossSum / weight,
+        perplexity: TrainingMetrics.perplexity(lossSum / weight))
+    }
     let predictions = Self.predictions(set, outputs, rows.count, thresholds: thresholds)
     let evaluation = Evaluation(
       kind: settings.kind, labels: set.labels, predictions: predictions,

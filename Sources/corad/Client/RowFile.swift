@@ -47,6 +47,7 @@ struct RowFile {
 
   static func kind(_ fields: Set<String>) -> String? {
     if fields.contains("anchor") { return "embedding" }
+    if fields.contains("completion") || fields.contains("messages") { return "generation" }
     if fields.contains("labels") { return "multilabel" }
     if fields.contains("label") { return "classification" }
     return fields.contains("value") ? "regression" : nil

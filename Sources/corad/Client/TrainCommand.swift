@@ -11,7 +11,9 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Rows as NDJSON or CSV (by the name's end).") var data: String?
   @Option(help: "A data set that the daemon has already.") var dataset: String?
   @Option(
-    help: "classification, multilabel, regression or embedding; told from the first row where it can be.")
+    help:
+      "classification, multilabel, regression, embedding or generation; told from the first row where it can be."
+  )
   var kind: String?
   @Option(help: "cora (shared B, the task's A is trained), cora-init (both are) or lora.") var method: String?
   @Option(help: "Id, name or digest of the shared B; default where it is not given.") var subspace: String?
@@ -19,11 +21,11 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "The update is scaled by alpha/rank (16).") var alpha: Double?
   @Option(
     help:
-      "Comma-separated: query,key,value,attention.output,intermediate,output; on a decoder q_proj,… too; attention, feed_forward or all (query,value)."
+      "Comma-separated: query,key,value,attention.output,intermediate,output; on a decoder q_proj,… too; attention, feed_forward or all (query,value; to write, all)."
   )
   var sites: String?
   @Option(help: "Times that each row is seen (3).") var epochs: Int?
-  @Option(help: "Rows of an optimiser step (32).") var batchSize: Int?
+  @Option(help: "Rows of an optimiser step (32; to write, 8).") var batchSize: Int?
   @Option(help: "Largest rate of A.") var learningRate: Double?
   @Option(help: "Largest rate of the head.") var headLearningRate: Double?
   @Option(help: "Largest rate of B, where the method trains it (that of A).") var basisLearningRate: Double?
@@ -32,13 +34,16 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "Decoupled weight decay (0).") var weightDecay: Double?
   @Option(help: "Bound on the gradient's norm (1); 0 for none.") var clipNorm: Double?
   @Option(help: "Share of the hidden values that a step leaves out.") var dropout: Double?
-  @Option(help: "Tokens of a text (128); the rest is cut off.") var maxLength: Int?
+  @Option(help: "Tokens of a text (128; to write, 512); the rest is cut off.") var maxLength: Int?
   @Option(help: "Share of the rows kept for validation (0.1).") var validation: Double?
   @Option(help: "The same seed, rows and settings give the same version.") var seed: Int?
   @Option(help: "mean, last or cls (mean; on a decoder last, but for embeddings).") var pooling: String?
   @Option(help: "Dense layer of the head: none, pooler (from the base) or fresh.") var headDense: String?
   @Option(help: "Similarities of embeddings are divided by it (0.05).") var temperature: Double?
-  @Flag(help: "Compute layers again in the backward pass: less memory, more work.") var recompute = false
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Compute layers again in the backward pass: less memory, more work. On to write, else off.")
+  var recompute: Bool?
   @Option(help: "always, if_better or never.") var activate: String?
   @Option(help: "TASK@VERSION to start from.") var from: String?
   @Option(help: "The same key makes the same job once.") var idempotencyKey: String?
@@ -115,7 +120,7 @@ struct TrainCommand: ParsableCommand {
     for (name, value) in texts { if let value { settings[name] = .string(value) } }
     for (name, value) in numbers { if let value { settings[name] = .number(value) } }
     for (name, value) in wholes { if let value { settings[name] = .int(value) } }
-    if recompute { settings["recompute"] = .bool(true) }
+    if let recompute { settings["recompute"] = .bool(recompute) }
     if let sites {
       settings["sites"] = .array(sites.split(separator: ",").map { .string(String($0)) })
     }
