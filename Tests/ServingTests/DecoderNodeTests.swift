@@ -10,8 +10,9 @@ import Training
 
 /// A daemon's core whose base is a decoder.
 @Suite(.serialized) struct DecoderNodeTests {
-  private static func withDecoder<R: Sendable>(
+  static func withDecoder<R: Sendable>(
     weights: WeightFormat = .f32, files: [String: String] = [:],
+    adjust: (inout ServingConfiguration) -> Void = { _ in },
     edit: (inout [MadeDecoder.Tensor]) -> Void = { _ in }, _ body: @Sendable (Node) async throws -> R
   ) async throws -> R {
     let made = try MadeDecoder(.withTokenizer, tokenizer: "qwen.json", files: files, edit: edit)
@@ -21,6 +22,7 @@ import Training
     let store = folder.appendingPathComponent("store.sqlite").path
     var configuration = ServingConfiguration(modelDirectory: made.directory, storePath: store)
     configuration.weights = weights.rawValue
+    adjust(&configuration)
     let node = try await Node.open(
       configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     return try await withThrowingTaskGroup(of: Void.self, returning: R.self) { group in
@@ -46,7 +48,7 @@ import Training
     }
   }
 
-  private static func learn(
+  static func learn(
     _ node: Node, _ kind: TaskKind, method: String = "cora",
     _ change: (inout TrainingSettings) -> Void = { _ in }
   ) async throws -> JobSummary {
