@@ -132,7 +132,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     // The binary is run, hence built first.
-    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "corad"]),
+    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "TestSupport", "corad"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
     tests(
@@ -141,7 +141,7 @@ let package = Package(
     tests(
       "ServingTests",
       [
-        "Serving", "Engine", "Training", "Adapters", "Models", "Store", "TestSupport",
+        "Serving", "Engine", "Training", "Adapters", "Models", "Store", "Tokenizers", "TestSupport",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),

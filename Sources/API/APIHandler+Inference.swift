@@ -6,6 +6,7 @@ extension APIHandler {
   func inferAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let task = call.parameters[0]
+    if await node.writes(task) { return try await writeAdapter(call) }
     guard let format = MediaTypes.best(of: [MediaTypes.json, MediaTypes.octets], for: call.head) else {
       throw Self.notAcceptable([MediaTypes.json, MediaTypes.octets])
     }
@@ -45,7 +46,7 @@ extension APIHandler {
     }
   }
 
-  private static func notAcceptable(_ supported: [String]) -> Problem {
+  static func notAcceptable(_ supported: [String]) -> Problem {
     Problem(.notAcceptable, nil, [("supported", .texts(supported))])
   }
 }

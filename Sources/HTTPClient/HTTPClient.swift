@@ -107,7 +107,7 @@ public final class HTTPClient {
     var failures = 0
     while true {
       do throws(ClientError) {
-        try stream(path, fields, &last) { event in
+        try stream(.get, path, fields, nil, &last) { event in
           failures = 0
           return onEvent(event)
         }
@@ -124,14 +124,26 @@ public final class HTTPClient {
     }
   }
 
+  /// Sends a body and reads the event stream that answers it, until it ends or `onEvent` returns false. It is not resumed.
+  ///
+  /// - Throws: `.refusedStream` for any status but 200.
+  public func events(
+    posting body: [UInt8], to path: String, fields: [(String, String)] = [],
+    onEvent: (ServerSentEvent) -> Bool
+  ) throws(ClientError) {
+    var last: String?
+    try stream(.post, path, fields, body, &last, onEvent)
+  }
+
   private func stream(
-    _ path: String, _ fields: [(String, String)], _ last: inout String?, _ onEvent: (ServerSentEvent) -> Bool
+    _ method: HTTPMethod, _ path: String, _ fields: [(String, String)], _ body: [UInt8]?,
+    _ last: inout String?, _ onEvent: (ServerSentEvent) -> Bool
   ) throws(ClientError) {
     var all = fields + [("Accept", "text/event-stream")]
     if let last { all.append(("Last-Event-ID", last)) }
     let connection = try ClientConnection(endpoint, trust: trust, deadline: Deadline(after: timeout))
-    try connection.send(encode(.get, path, all, nil)[...], deadline: Deadline(after: timeout))
-    var parser = ResponseParser(method: .get, limits: limits)
+    try connection.send(encode(method, path, all, body)[...], deadline: Deadline(after: timeout))
+    var parser = ResponseParser(method: method, limits: limits)
     var events = EventStreamParser(lastEventID: last)
     var status = 0
     var refusal: [UInt8] = []

@@ -124,6 +124,8 @@ extension Node {
     let adapter: ResidentAdapter?
     let subspace: ResidentSubspace?
     let version: Int?
+    /// Of the version's bytes; empty for the bare base.
+    let digest: String
     let subspaceDigest: String?
 
     func part(_ encodings: [Encoding], _ range: Range<Int>, normalize: Bool) -> InferencePart {
@@ -142,7 +144,7 @@ extension Node {
   private func lease(_ key: LeaseKey) async throws(ServingError) -> Lease {
     if key.task == Self.baseTask {
       if let version = key.version { throw .notFound(.version, id: "base@\(version)") }
-      return Lease(task: key.task, adapter: nil, subspace: nil, version: nil, subspaceDigest: nil)
+      return Lease(task: key.task, adapter: nil, subspace: nil, version: nil, digest: "", subspaceDigest: nil)
     }
     if let version = key.version {
       if let task = catalog.lookup(key.task), task.version == version { return try await lease(task) }
@@ -187,7 +189,7 @@ extension Node {
     }
     stages.leased(task.name, task.version)
     return Lease(
-      task: task.name, adapter: adapter, subspace: subspace, version: task.version,
+      task: task.name, adapter: adapter, subspace: subspace, version: task.version, digest: task.digest,
       subspaceDigest: task.subspace)
   }
 
@@ -204,9 +206,9 @@ extension Node {
     return task
   }
 
-  /// That a task, or a version of it, could answer.
-  func requireServed(_ task: String, version: Int?) async throws(ServingError) {
-    _ = try await lease(LeaseKey(task: task, version: version))
+  /// Who answers for a task, or for a version of it.
+  func lease(_ task: String, version: Int?) async throws(ServingError) -> Lease {
+    try await lease(LeaseKey(task: task, version: version))
   }
 
   /// Why a name is not in the catalog: no such task, no active version, or another base's.

@@ -22,6 +22,8 @@ public final class Node: ServingNode {
   let subspaces: SubspaceCache
   let stages: InferenceStages
   let scheduler: InferenceScheduler
+  /// nil for an encoder.
+  let writer: Writer?
   let signals = JobSignals()
   let runner: JobRunner
   let log: Logger
@@ -81,6 +83,7 @@ public final class Node: ServingNode {
       replacing: replacing)
     log.info("store opened", metadata: ["seconds": "\(watch.lap())"])
     do throws(ServingError) {
+      try node.checkWriter()
       try await node.loadCatalog()
       if isStopping() { throw ServingError.cancelled }
       try await node.ensureDefaultSubspace()
@@ -116,6 +119,11 @@ public final class Node: ServingNode {
         compute: { executor.run($0.flatMap(\.rows), primary: subspaces.primary, done: $1) }))
     scheduler = InferenceScheduler(
       compute: stages.compute, queueRows: configuration.queueRows, batchTokens: configuration.batchTokens)
+    writer =
+      switch model {
+      case .encoder: nil
+      case .decoder(let decoder): Writer(decoder, folder, lanes: lanes, configuration)
+      }
     runner = JobRunner()
     let shape = model.configuration
     base = BaseSummary(
@@ -130,6 +138,7 @@ public final class Node: ServingNode {
   public func run() async {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.scheduler.serve() }
+      group.addTask { await self.writer?.serve() }
       group.addTask { await self.runner.run(on: self) }
     }
   }
@@ -152,6 +161,7 @@ public final class Node: ServingNode {
   public func beginDrain() {
     retire()
     scheduler.drain()
+    writer?.beginDrain()
   }
 
   /// Stops the lanes and closes the store; after `run` has returned.
@@ -179,8 +189,9 @@ public final class Node: ServingNode {
     metrics.queuedRows = scheduler.depth
     metrics.runningRows = figures.running
     let load = scheduler.load
-    metrics.requestsRunning = load.requestsRunning
-    metrics.requestsWaiting = load.requestsWaiting
+    metrics.writing = writer?.figures
+    metrics.requestsRunning = load.requestsRunning + (metrics.writing?.running ?? 0)
+    metrics.requestsWaiting = load.requestsWaiting + (metrics.writing?.waiting ?? 0)
     metrics.tasksRunning = load.tasksRunning.filter { $0 != "base" }.sorted()
     metrics.tasksWaiting = load.tasksWaiting.filter { $0 != "base" }.sorted()
     metrics.time = Date().timeIntervalSince1970
@@ -227,7 +238,7 @@ public final class Node: ServingNode {
   private func ensureDefaultSubspace() async throws(ServingError) {
     do throws(StoreError) {
       let record = try await store.subspace("default", base: "\(model.digest)")
-      try await subspaces.makePrimary(record.digest)
+      try await makePrimary(record.digest)
     } catch {
       guard case .notFound = error else { throw ServingError(error) }
       try await makeDefaultSubspace()
@@ -264,9 +275,26 @@ public final class Node: ServingNode {
       try await store.insert(new, makeDefault: makeDefault, job: job, finalEvent: finalEvent)
     }
     if makeDefault {
-      try await stored { () throws(StoreError) in try await subspaces.makePrimary(new.digest) }
+      try await stored { () throws(StoreError) in try await makePrimary(new.digest) }
     }
     return id
+  }
+
+  private func makePrimary(_ digest: String) async throws(StoreError) {
+    try await subspaces.makePrimary(digest)
+    writer?.setPrimary(subspaces.primary)
+  }
+
+  /// A request finds room in the cache of keys and values; a template that cannot be read is told now and refused later.
+  private func checkWriter() throws(ServingError) {
+    guard let writer else { return }
+    guard writer.limitTokens > 1 else {
+      throw .validation([
+        FieldError(
+          "kv_cache_bytes", "is \(configuration.keyValueCacheBytes), which holds no page on each lane")
+      ])
+    }
+    if let fault = writer.chat.fault { log.warning("conversations are refused: \(fault)") }
   }
 }
 

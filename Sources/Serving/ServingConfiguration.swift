@@ -12,6 +12,11 @@ public struct ServingConfiguration: Sendable {
   public var checkpoints: [String: String] = [:]
   /// Bytes of resident adapters before the least recently used leave.
   public var cacheBytes = 512 << 20
+  /// Bytes of keys and values of the texts that a decoder writes, over all lanes; a quarter of them may be kept for
+  /// prompts that begin as earlier ones did.
+  public var keyValueCacheBytes = 1 << 30
+  /// Texts that are written or wait to be, at once.
+  public var openWritings = 256
   /// Compute lanes; 0: one per core.
   public var lanes = 0
   /// Rows that may wait for a batch.
@@ -22,6 +27,8 @@ public struct ServingConfiguration: Sendable {
   public var batchTokens = 4096
   /// The longest that a request may take, and the default.
   public var requestTimeoutMilliseconds = 30_000
+  /// The longest that writing a text may take, and the default.
+  public var writingTimeoutMilliseconds = 300_000
   /// Optimiser steps between two checkpoints of a job.
   public var checkpointSteps = 50
   /// Columns of the subspace made at the first start.

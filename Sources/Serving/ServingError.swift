@@ -35,6 +35,8 @@ public enum ServingError: Error, Sendable {
   case invalidRow(line: Int, detail: String)
   case textTooLong(pointer: String, tokens: Int, limit: Int)
   case invalidUnicode(pointer: String)
+  /// The base's chat template made no prompt of a conversation; its lines count from one.
+  case templateFailed(reason: String, line: Int)
   case invalidAdapter(tensor: String, reason: String)
   case subspaceNotGrown
   case overloaded(depth: Int, limit: Int, retryAfterSeconds: Int)

@@ -21,9 +21,12 @@ public protocol ServingNode: Sendable {
   ) async throws(ServingError) -> InferenceResult
 
   // MARK: writing
+  /// Whether a task continues texts: `base` where the base is a decoder, and tasks of a kind that writes. False for a
+  /// name that is not known.
+  func writes(_ task: String) async -> Bool
   /// Begins to continue a prompt; what is written is pulled from the answer.
   /// - Throws: `.notImplemented` where the base does not write; `.notFound`, `.textTooLong`, `.validation`,
-  ///   `.overloaded`, `.deadlineExceeded`, `.cancelled`.
+  ///   `.templateFailed`, `.overloaded`, `.draining`.
   func write(_ request: WritingRequest, timeoutMilliseconds: Int?, principal: Principal)
     async throws(ServingError) -> Writing
 

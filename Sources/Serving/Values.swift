@@ -338,6 +338,29 @@ public struct Readiness: Sendable {
   public let reasons: [String]
 }
 
+/// What writing holds and has done.
+public struct WritingFigures: Sendable, Equatable {
+  /// Texts that are written now, and that wait.
+  public let running: Int
+  public let waiting: Int
+  /// Requests refused because too many were open, and those whose deadline passed.
+  public let refused: Int
+  public let expired: Int
+  /// Pages of keys and values that are held, and those of them that are kept for prompts to come.
+  public let pages: Int
+  public let prefixPages: Int
+  /// Memory that pages have taken.
+  public let residentBytes: Int
+  /// Forward passes.
+  public let steps: Int
+  /// Prompt tokens computed, and those whose keys and values were there already.
+  public let promptTokens: Int
+  public let reusedTokens: Int
+  public let writtenTokens: Int
+  /// Texts that gave their pages to others and were computed again.
+  public let preemptions: Int
+}
+
 /// Counters of the daemon since its start, read at one moment.
 public struct ServingMetrics: Sendable {
   public var rowsAnswered = 0
@@ -357,6 +380,8 @@ public struct ServingMetrics: Sendable {
   public var jobsQueued = 0
   public var trainingSteps = 0
   public var tasks = 0
+  /// nil where the base does not write.
+  public var writing: WritingFigures?
   public var requestsRunning = 0
   public var requestsWaiting = 0
   /// Tasks with a row in a batch, sorted, without the bare base.

@@ -59,12 +59,21 @@ public struct WritingRequest: Sendable, Equatable {
   public let options: WritingOptions
   /// Where the prompt stands in the request's JSON, for errors (RFC 6901).
   public let pointer: String
+  /// The same of the task, or the name of the path's parameter.
+  public let taskPointer: String
+  /// The same of the object that holds the options; empty for the body itself.
+  public let optionsPointer: String
 
-  public init(task: String, prompt: WritingPrompt, options: WritingOptions, pointer: String) {
+  public init(
+    task: String, prompt: WritingPrompt, options: WritingOptions, pointer: String, taskPointer: String,
+    optionsPointer: String
+  ) {
     self.task = task
     self.prompt = prompt
     self.options = options
     self.pointer = pointer
+    self.taskPointer = taskPointer
+    self.optionsPointer = optionsPointer
   }
 }
 
@@ -136,13 +145,18 @@ public struct Writing: Sendable {
   public let task: String
   /// nil for the bare base.
   public let version: Int?
+  /// The digest of the version's subspace, where it has one.
+  public let subspace: String?
   /// Seconds since 1970.
   public let createdAt: Int
   public let pieces: any WrittenPieces
 
-  public init(task: String, version: Int?, createdAt: Int, pieces: any WrittenPieces) {
+  public init(
+    task: String, version: Int?, subspace: String?, createdAt: Int, pieces: any WrittenPieces
+  ) {
     self.task = task
     self.version = version
+    self.subspace = subspace
     self.createdAt = createdAt
     self.pieces = pieces
   }

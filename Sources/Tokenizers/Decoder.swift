@@ -137,7 +137,7 @@ extension Decoder {
       return text
     }
 
-    private static func byte(_ token: [UInt8]) -> UInt8? {
+    fileprivate static func byte(_ token: [UInt8]) -> UInt8? {
       guard token.count == 6, token.starts(with: [0x3C, 0x30, 0x78]), token[5] == 0x3E else { return nil }
       return UInt8(String(decoding: token[3..<5], as: UTF8.self), radix: 16)
     }
@@ -211,6 +211,25 @@ extension Decoder {
         text = TextPattern.literal(Array(artefact.utf8)).replacing(in: text, with: Array(content.utf8))
       }
       return text
+    }
+  }
+}
+
+extension Decoder {
+  /// A token's bytes as the step leaves them where other tokens stand before and after it.
+  func bytesWithinText(_ token: [UInt8]) -> [UInt8] {
+    switch self {
+    case .spaced: [0x20] + token
+    case .byteLevel: ByteAlphabet.read(token[...]) ?? token
+    case .metaspace(let replacement, _): TextPattern.literal(replacement).replacing(in: token, with: [0x20])
+    case .byteFallback: Step.byte(token).map { [$0] } ?? token
+    case .replace(let pattern, let content): pattern.replacing(in: token, with: content)
+    case .wordPiece(let prefix, _):
+      token.starts(with: prefix) ? Array(token.dropFirst(prefix.count)) : [0x20] + token
+    case .wordEnds(let suffix): TextPattern.literal(suffix).replacing(in: token, with: [0x20])
+    // They change a text's ends.
+    case .fuse, .strip: token
+    case .sequence(let decoders): decoders.reduce(token) { $1.bytesWithinText($0) }
     }
   }
 }

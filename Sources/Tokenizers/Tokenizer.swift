@@ -79,6 +79,14 @@ public struct Tokenizer: Sendable {
     bytes(of: id, skippingSpecial: false).map { String(decoding: $0, as: UTF8.self) }
   }
 
+  /// What a token is within a text, its own bytes: perhaps part of a character. Spaces that stand between words are
+  /// the second word's. nil where the id is not used.
+  public func textBytes(of id: Int32) -> [UInt8]? {
+    bytes(of: id, skippingSpecial: false).map { token in
+      parts.decoders.reduce(token) { $1.bytesWithinText($0) }
+    }
+  }
+
   /// The id of a token, compared byte for byte.
   public func id(of token: String) -> Int32? {
     parts.addedIDs[Array(token.utf8)] ?? parts.model.vocabulary.id(of: token.utf8)

@@ -24,6 +24,7 @@ import Testing
     (.invalidUnicode(pointer: "/a"), 422, "invalid-unicode"),
     (.invalidAdapter(tensor: "t", reason: "r"), 422, "invalid-adapter"),
     (.subspaceNotGrown, 422, "subspace-not-grown"),
+    (.templateFailed(reason: "no", line: 2), 422, "template-failed"),
     (.overloaded(depth: 9, limit: 8, retryAfterSeconds: 2), 429, "overloaded"),
     (.notImplemented("x"), 501, "not-implemented"),
     (.deadlineExceeded(milliseconds: 5), 504, "deadline-exceeded"), (.notReady(["x"]), 503, "not-ready"),

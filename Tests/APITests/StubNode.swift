@@ -229,6 +229,8 @@ final class StubNode: ServingNode {
     ]
   }
 
+  func writes(_ task: String) async -> Bool { base.family == .decoder && ["base", "poems"].contains(task) }
+
   func write(
     _ request: WritingRequest, timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> Writing {
@@ -240,7 +242,8 @@ final class StubNode: ServingNode {
     }
     guard let script else { throw .notImplemented("The base does not write.") }
     return Writing(
-      task: request.task, version: request.task == "base" ? nil : 3, createdAt: 1_767_323_045, pieces: script)
+      task: request.task, version: request.task == "base" ? nil : 3,
+      subspace: request.task == "base" ? nil : "sha256:01", createdAt: 1_767_323_045, pieces: script)
   }
 
   func subspaces(after: String?, limit: Int) async throws(ServingError) -> Page<SubspaceSummary> {

@@ -62,11 +62,14 @@ import Testing
     try stop(scene, second)
     #expect(second.end() == 0, "\(second.log)")
 
-    // An encoder does not write: these two are refused as the contract says.
-    #expect(
-      Set(trial.contract.operations.keys).subtracting(trial.operations) == [
-        "createCompletion", "createChatCompletion",
-      ])
+    let base = try WriterSteps.base()
+    let third = try LiveDaemon(folder: folder.path, name: "third", [], model: base.directory)
+    try trial.turn(to: third)
+    try WriterSteps.all(trial, third.url)
+    third.terminate()
+    #expect(third.end() == 0, "\(third.log)")
+
+    #expect(Set(trial.contract.operations.keys).subtracting(trial.operations) == [])
     #expect(
       trial.contract.openAICodes.symmetricDifference(trial.openAICodes) == [
         "not-found", "method-not-allowed",

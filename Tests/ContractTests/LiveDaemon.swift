@@ -22,13 +22,16 @@ final class LiveDaemon {
   private let process = Process()
   private let logPath: String
 
-  init(folder: String, name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+  init(
+    folder: String, name: String, _ arguments: [String], model: String = model,
+    environment: [String: String] = [:]
+  ) throws {
     logPath = "\(folder)/\(name).log"
     _ = FileManager.default.createFile(atPath: logPath, contents: nil)
     let log = FileHandle(forWritingAtPath: logPath)
     process.executableURL = URL(fileURLWithPath: Self.binary)
     process.arguments =
-      ["serve", "--model", Self.model, "--store", folder + "/corad.sqlite", "--listen", "127.0.0.1:0"]
+      ["serve", "--model", model, "--store", folder + "/corad.sqlite", "--listen", "127.0.0.1:0"]
       + arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardInput = FileHandle.nullDevice

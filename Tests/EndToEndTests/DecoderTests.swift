@@ -38,8 +38,15 @@ import Testing
       .post, "/adapters/animals/infer", body: #"{"inputs":["a car","a cat"]}"#)
     #expect(before.status == 200 && before.json["predictions"].items.count == 2)
 
-    let bare = try await daemon.send(.post, "/adapters/base/infer", body: #"{"inputs":"a text"}"#)
-    #expect(bare.status == 422 && bare.json["errors"][0]["pointer"].string == "task", "\(bare.text)")
+    let bare = try await daemon.send(
+      .post, "/adapters/base/infer", body: #"{"inputs":"a text","parameters":{"max_tokens":4}}"#)
+    #expect(bare.status == 200 && bare.json["outputs"].items.count == 1, "\(bare.text)")
+    let embedded = try await daemon.send(.post, "/v1/embeddings", body: #"{"model":"base","input":"a"}"#)
+    #expect(embedded.status == 422 && embedded.json["error"]["param"].string == "task", "\(embedded.text)")
+    let classifier = try await daemon.send(
+      .post, "/v1/completions", body: #"{"model":"animals","prompt":"a"}"#)
+    #expect(
+      classifier.status == 422 && classifier.json["error"]["param"].string == "/model", "\(classifier.text)")
     let wrong = try await Self.corad(["train", "animals", "--data", rows, "--sites", "dense"] + url)
     #expect(wrong.status == 4 && wrong.errors.contains("q_proj"), "\(wrong.errors)")
     #expect(await daemon.terminate() == .exit(0))

@@ -1,7 +1,8 @@
-"""The official OpenAI client against the live daemon on an encoder: files, jobs, models, embeddings, errors.
+"""The official OpenAI client against the live daemon: files, jobs, models, embeddings and errors on an encoder, texts on a
+decoder.
 
-CORAD_BINARY is the daemon and CORAD_TEST_MODEL its base. All tests share one daemon with a key and a base path, as behind
-a proxy; each makes what it needs.
+CORAD_BINARY is the daemon, CORAD_TEST_MODEL the encoder; the decoder is made here. The tests of a base share one daemon
+with a key and a base path, as behind a proxy; each makes what it needs.
 """
 
 import base64
@@ -15,6 +16,8 @@ import time
 import unittest
 
 import openai
+
+import make_decoder
 
 KEY = "secret-of-the-test"
 TOPICS = {
@@ -33,7 +36,11 @@ def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-class ClientTest(unittest.TestCase):
+class DaemonTest(unittest.TestCase):
+    @classmethod
+    def model(cls, folder):
+        return os.environ["CORAD_TEST_MODEL"]
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="corad-openai-")
@@ -44,7 +51,7 @@ class ClientTest(unittest.TestCase):
         cls.addClassCleanup(log.close)
         cls.daemon = subprocess.Popen(
             [
-                os.environ["CORAD_BINARY"], "serve", "--model", os.environ["CORAD_TEST_MODEL"],
+                os.environ["CORAD_BINARY"], "serve", "--model", cls.model(folder),
                 "--store", str(folder / "corad.sqlite"), "--listen", "127.0.0.1:0", "--base-path", "/corad",
                 "--api-key-file", str(folder / "key"),
             ],
@@ -74,6 +81,15 @@ class ClientTest(unittest.TestCase):
         if code != 0:
             raise RuntimeError(f"the daemon ended with {code}")
 
+    def refused(self, error, call, *, code, param=None):
+        with self.assertRaises(error) as context:
+            call()
+        self.assertEqual(context.exception.code, code)
+        self.assertEqual(context.exception.param, param)
+        return context.exception
+
+
+class ClientTest(DaemonTest):
     def upload(self, rows=ROWS, name="tickets.jsonl"):
         return self.client.files.create(file=(name, lines(rows)), purpose="fine-tune")
 
@@ -86,13 +102,6 @@ class ClientTest(unittest.TestCase):
             time.sleep(0.05)
         events = list(self.client.fine_tuning.jobs.list_events(job.id, limit=5))
         return found, events[::-1]
-
-    def refused(self, error, call, *, code, param=None):
-        with self.assertRaises(error) as context:
-            call()
-        self.assertEqual(context.exception.code, code)
-        self.assertEqual(context.exception.param, param)
-        return context.exception
 
     def test_files(self):
         file = self.upload(name="my tickets.jsonl")
@@ -289,6 +298,80 @@ class ClientTest(unittest.TestCase):
             openai.AuthenticationError, lambda: self.connect("another").models.list(), code="unauthorized")
         self.assertEqual(error.type, "authentication_error")
         self.assertTrue(error.request_id)
+
+
+class WriterTest(DaemonTest):
+    MESSAGES = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+
+    @classmethod
+    def model(cls, folder):
+        make_decoder.main(folder / "decoder")
+        return str(folder / "decoder")
+
+    def chat(self, **fields):
+        fields = {"model": "base", "messages": self.MESSAGES, "max_tokens": 24, "seed": 1, **fields}
+        return self.client.chat.completions.create(**fields)
+
+    def complete(self, **fields):
+        fields = {"model": "base", "prompt": "a story", "max_tokens": 24, "temperature": 0, **fields}
+        return self.client.completions.create(**fields)
+
+    def test_a_chat_whole_and_streamed(self):
+        whole = self.chat()
+        message = whole.choices[0].message
+        self.assertEqual((message.role, whole.choices[0].finish_reason), ("assistant", "length"))
+        self.assertTrue(message.content)
+        self.assertEqual(whole.usage.completion_tokens, 24)
+        self.assertEqual(whole.usage.total_tokens, whole.usage.prompt_tokens + 24)
+        self.assertEqual((whole.model, whole.object), ("base", "chat.completion"))
+        chunks = list(self.chat(stream=True, stream_options={"include_usage": True}))
+        self.assertEqual(chunks[0].choices[0].delta.role, "assistant")
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        self.assertEqual(text, message.content)
+        self.assertEqual(chunks[-2].choices[0].finish_reason, "length")
+        self.assertEqual(chunks[-1].usage.completion_tokens, 24)
+        self.assertGreaterEqual(chunks[-1].usage.prompt_tokens_details.cached_tokens, 0)
+        self.assertNotEqual(self.chat(seed=2).choices[0].message.content, message.content)
+
+    def test_log_probabilities_have_the_tokens_bytes(self):
+        choice = self.chat(logprobs=True, top_logprobs=3).choices[0]
+        tokens = choice.logprobs.content
+        self.assertEqual(len(tokens), 24)
+        said = b"".join(bytes(token.bytes) for token in tokens if token.token not in ("<|im_start|>", "<|im_end|>",
+                                                                                    "<|endoftext|>"))
+        self.assertEqual(said.decode(errors="replace"), choice.message.content)
+        for token in tokens:
+            best = [other.logprob for other in token.top_logprobs]
+            self.assertEqual(best, sorted(best, reverse=True))
+            self.assertLessEqual(token.logprob, best[0])
+        old = self.complete(logprobs=2).choices[0].logprobs
+        self.assertEqual((len(old.tokens), len(old.top_logprobs), old.text_offset[0]), (24, 24, 0))
+
+    def test_completions_stop_and_several_prompts(self):
+        whole = self.complete()
+        text = whole.choices[0].text
+        self.assertEqual("".join(chunk.choices[0].text for chunk in self.complete(stream=True)), text)
+        stop = text[len(text) // 2:len(text) // 2 + 4]
+        stopped = self.complete(stop=stop).choices[0]
+        self.assertEqual(stopped.finish_reason, "stop")
+        self.assertEqual(stopped.text, text[:text.index(stop)])
+        two = self.complete(prompt=["a story", "a tale"])
+        self.assertEqual([choice.index for choice in two.choices], [0, 1])
+        self.assertEqual(two.choices[0].text, text)
+
+    def test_what_is_refused(self):
+        invalid = openai.UnprocessableEntityError
+        tool = [{"role": "tool", "content": "a", "tool_call_id": "1"}]
+        error = self.refused(invalid, lambda: self.chat(messages=tool), code="template-failed")
+        self.assertEqual((error.body["reason"], error.body["line"]), ("no tools here", 2))
+        long = "word " * 2000
+        error = self.refused(invalid, lambda: self.complete(prompt=long), code="text-too-long", param="/prompt")
+        self.assertEqual(error.body["limit"], 1023)
+        self.refused(invalid, lambda: self.complete(max_tokens=2000), code="validation-failed", param="/max_tokens")
+        self.refused(openai.NotFoundError, lambda: self.complete(model="none"), code="task-not-found")
+        self.refused(
+            invalid, lambda: self.client.embeddings.create(model="base", input="a"), code="validation-failed",
+            param="task")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import Training
 @Suite(.serialized) struct DecoderNodeTests {
   static func withDecoder<R: Sendable>(
     weights: WeightFormat = .f32, files: [String: String] = [:],
+    adjust: (inout ServingConfiguration) -> Void = { _ in },
     edit: (inout [MadeDecoder.Tensor]) -> Void = { _ in }, _ body: @Sendable (Node) async throws -> R
   ) async throws -> R {
     let made = try MadeDecoder(.withTokenizer, tokenizer: "qwen.json", files: files, edit: edit)
@@ -21,6 +22,7 @@ import Training
     let store = folder.appendingPathComponent("store.sqlite").path
     var configuration = ServingConfiguration(modelDirectory: made.directory, storePath: store)
     configuration.weights = weights.rawValue
+    adjust(&configuration)
     let node = try await Node.open(
       configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     return try await withThrowingTaskGroup(of: Void.self, returning: R.self) { group in

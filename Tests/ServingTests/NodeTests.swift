@@ -211,7 +211,9 @@ import Training
       func refusal(_ task: String, version: Int? = nil) async -> ServingError? {
         var options = WritingOptions()
         options.version = version
-        let request = WritingRequest(task: task, prompt: .text("a"), options: options, pointer: "/prompt")
+        let request = WritingRequest(
+          task: task, prompt: .text("a"), options: options, pointer: "/prompt", taskPointer: "/model",
+          optionsPointer: "")
         do throws(ServingError) {
           _ = try await node.write(request, timeoutMilliseconds: nil, principal: .anonymous)
           return nil

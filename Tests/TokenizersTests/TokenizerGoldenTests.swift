@@ -56,6 +56,19 @@ struct TokenizerGoldenTests {
     }
   }
 
+  @Test(arguments: names) func theBytesOfTokensAreThoseOfTheText(name: String) throws {
+    let goldens = try TokenizerGoldens(name)
+    let tokenizer = goldens.tokenizer
+    for fixed in goldens.fixed {
+      let bytes = fixed.ids.flatMap { tokenizer.textBytes(of: $0) ?? [] }
+      let text = Array(fixed.decoded.utf8)
+      // A text begins without the space that its first token has.
+      #expect(bytes == text || bytes == [0x20] + text, "\(fixed.text)")
+    }
+    #expect(tokenizer.textBytes(of: Int32(tokenizer.vocabularySize)) == nil)
+    if let byte = tokenizer.id(of: "<0xE2>") { #expect(tokenizer.textBytes(of: byte) == [0xe2]) }
+  }
+
   /// The text piece by piece. Pieces are Strings, so that one that ended within a scalar would show a replacement
   /// character that the recorded text does not have.
   static func streamed(_ ids: [Int32], _ tokenizer: Tokenizer, skippingSpecial: Bool) -> String {

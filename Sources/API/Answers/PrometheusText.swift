@@ -32,7 +32,7 @@ enum PrometheusText {
   static func bytes(_ metrics: ServingMetrics, _ further: [MetricSample]) -> [UInt8] {
     var text = ""
     var previous: String?
-    for sample in samples(metrics) + aliases(metrics) + further {
+    for sample in samples(metrics) + writing(metrics.writing) + aliases(metrics) + further {
       if sample.name != previous {
         text += "# HELP \(sample.name) \(escaped(sample.help, quotes: false))\n"
         text += "# TYPE \(sample.name) \(sample.kind.rawValue)\n"
@@ -73,15 +73,41 @@ enum PrometheusText {
     ]
   }
 
+  /// None of a base that does not write.
+  private static func writing(_ figures: WritingFigures?) -> [MetricSample] {
+    guard let figures else { return [] }
+    func counter(_ name: String, _ help: String, _ value: Int) -> MetricSample {
+      MetricSample("corad_generation_\(name)_total", help: help, .counter, Double(value))
+    }
+    func gauge(_ name: String, _ help: String, _ value: Int) -> MetricSample {
+      MetricSample("corad_generation_\(name)", help: help, .gauge, Double(value))
+    }
+    return [
+      gauge("running", "Texts that are written.", figures.running),
+      gauge("waiting", "Texts that wait for a row.", figures.waiting),
+      counter("refused", "Texts refused because too many were open.", figures.refused),
+      counter("expired", "Texts whose deadline passed.", figures.expired),
+      gauge("pages", "Pages of keys and values that are held.", figures.pages),
+      gauge("prefix_pages", "Pages kept for prompts that begin alike.", figures.prefixPages),
+      gauge("resident_bytes", "Bytes that pages have taken.", figures.residentBytes),
+      counter("steps", "Forward passes of writing.", figures.steps),
+      counter("prompt_tokens", "Prompt tokens computed.", figures.promptTokens),
+      counter("prefix_tokens", "Prompt tokens whose keys and values were kept.", figures.reusedTokens),
+      counter("tokens_written", "Tokens written.", figures.writtenTokens),
+      counter("preemptions", "Texts that gave their pages to others for a while.", figures.preemptions),
+    ]
+  }
+
   /// Names that routers and dashboards for adapter servers look for. A batch takes as many tasks as have rows, so the
   /// most that run at once are all.
   private static func aliases(_ metrics: ServingMetrics) -> [MetricSample] {
     [
       MetricSample(
-        "vllm:num_requests_running", help: "Requests with an input in a batch.", .gauge,
+        "vllm:num_requests_running", help: "Requests with an input in a batch or a text being written.",
+        .gauge,
         Double(metrics.requestsRunning)),
       MetricSample(
-        "vllm:num_requests_waiting", help: "Requests whose inputs wait.", .gauge,
+        "vllm:num_requests_waiting", help: "Requests that wait.", .gauge,
         Double(metrics.requestsWaiting)),
       MetricSample(
         "vllm:lora_requests_info", help: "Tasks that run and that wait, at this time.", .gauge, metrics.time,

@@ -37,18 +37,12 @@ extension APIHandler {
     let name = try ModelName(model)
     var options = options
     options.version = name.version
-    var writings: [Writing] = []
-    for (index, prompt) in prompts.enumerated() {
-      let request = WritingRequest(
-        task: name.task, prompt: prompt, options: options, pointer: pointer(index))
-      do throws(ServingError) {
-        writings.append(
-          try await node.write(request, timeoutMilliseconds: timeout, principal: call.principal))
-      } catch {
-        writings.cancel()
-        throw Problem(error)
-      }
-    }
+    let writings = try await begin(
+      prompts.enumerated().map { index, prompt in
+        WritingRequest(
+          task: name.task, prompt: prompt, options: options, pointer: pointer(index), taskPointer: "/model",
+          optionsPointer: "")
+      }, timeout, call.principal)
     guard let first = writings.first else { throw Problem(.internal, cause: "no prompt was taken") }
     let answer = WritingAnswer(
       form, first, requestID: call.requestID, fingerprint: node.base.digest)
@@ -60,7 +54,23 @@ extension APIHandler {
     return .json(answer.whole(try await whole(writings), withLogProbabilities: withTokens))
   }
 
-  private func whole(_ writings: [Writing]) async throws(Problem) -> [WritingAnswer.Choice] {
+  /// Starts them all; none is written where one is refused.
+  func begin(
+    _ requests: [WritingRequest], _ timeout: Int?, _ principal: Principal
+  ) async throws(Problem) -> [Writing] {
+    var writings: [Writing] = []
+    for request in requests {
+      do throws(ServingError) {
+        writings.append(try await node.write(request, timeoutMilliseconds: timeout, principal: principal))
+      } catch {
+        writings.cancel()
+        throw Problem(error)
+      }
+    }
+    return writings
+  }
+
+  func whole(_ writings: [Writing]) async throws(Problem) -> [WritingAnswer.Choice] {
     defer { writings.cancel() }
     var choices: [WritingAnswer.Choice] = []
     for writing in writings {
@@ -126,7 +136,7 @@ extension APIHandler {
     }
   }
 
-  private func next(_ writing: Writing) async -> Result<WrittenPiece, Problem> {
+  func next(_ writing: Writing) async -> Result<WrittenPiece, Problem> {
     do throws(ServingError) {
       return .success(
         try await writing.pieces.next(waitMilliseconds: configuration.eventWaitMilliseconds))
@@ -137,5 +147,5 @@ extension APIHandler {
 }
 
 extension [Writing] {
-  fileprivate func cancel() { for writing in self { writing.pieces.cancel() } }
+  func cancel() { for writing in self { writing.pieces.cancel() } }
 }

@@ -10,10 +10,12 @@ enum ChatMessages {
   }
 
   /// A JSON array; what is wrong goes to the collector.
-  static func json(_ messages: [JSONValue], _ errors: FieldCollector) -> String {
+  static func json(
+    _ messages: [JSONValue], at pointer: String = "/messages", _ errors: FieldCollector
+  ) -> String {
     var writer = JSONWriter()
     writer.array(messages.enumerated()) { writer, message in
-      write(message.element, "/messages/\(message.offset)", errors, &writer)
+      write(message.element, "\(pointer)/\(message.offset)", errors, &writer)
     }
     return String(decoding: writer.bytes, as: UTF8.self)
   }

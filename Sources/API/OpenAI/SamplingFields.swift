@@ -83,16 +83,17 @@ enum SamplingFields {
 
   private static func stop(_ body: ObjectDecoder) -> [String] {
     guard let value = body.value("stop") else { return [] }
+    let pointer = body.pointer("stop")
     func isGood(_ text: String, _ pointer: String) -> Bool {
       ObjectDecoder.checked(text, pointer, body.errors, limitBytes: Limits.stopBytes)
     }
-    if case .string(let text) = value { return isGood(text, "/stop") ? [text] : [] }
+    if case .string(let text) = value { return isGood(text, pointer) ? [text] : [] }
     return (body.array("stop", count: Limits.stops) ?? []).enumerated().compactMap { index, element in
       guard case .string(let text) = element else {
-        body.errors.add("/stop/\(index)", "is \(element.typeName), must be a string")
+        body.errors.add("\(pointer)/\(index)", "is \(element.typeName), must be a string")
         return nil
       }
-      return isGood(text, "/stop/\(index)") ? text : nil
+      return isGood(text, "\(pointer)/\(index)") ? text : nil
     }
   }
 }

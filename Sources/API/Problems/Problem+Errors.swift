@@ -32,6 +32,10 @@ extension Problem {
         .invalidUnicode, "\(pointer) holds half of a surrogate pair.", [("pointer", .text(pointer))])
     case .invalidAdapter(let tensor, let reason):
       self.init(.invalidAdapter, nil, [("tensor", .text(tensor)), ("reason", .text(reason))])
+    case .templateFailed(let reason, let line):
+      self.init(
+        .templateFailed, "Line \(line) of the base's chat template: \(reason).",
+        [("reason", .text(reason)), ("line", .number(line))])
     case .subspaceNotGrown: self.init(ProblemCode.subspaceNotGrown)
     case .overloaded(let depth, let limit, let retryAfterSeconds):
       self.init(

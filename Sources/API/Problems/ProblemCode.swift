@@ -28,6 +28,7 @@ enum ProblemCode: String, CaseIterable, Sendable {
   case invalidUnicode = "invalid-unicode"
   case invalidAdapter = "invalid-adapter"
   case subspaceNotGrown = "subspace-not-grown"
+  case templateFailed = "template-failed"
   case overloaded
   case fieldsTooLarge = "fields-too-large"
   case `internal`
@@ -86,6 +87,10 @@ enum ProblemCode: String, CaseIterable, Sendable {
       Entry(status: 422, title: "The adapter is not valid.", members: ["tensor", "reason"])
     case .subspaceNotGrown:
       Entry(status: 422, title: "Versions on a shared subspace cannot grow a subspace.")
+    case .templateFailed:
+      Entry(
+        status: 422, title: "The base's chat template does not take the conversation.",
+        members: ["reason", "line"])
     case .overloaded:
       Entry(status: 429, title: "Too much work is waiting.", members: ["queue_depth", "limit"])
     case .fieldsTooLarge:

@@ -6,6 +6,7 @@ enum MediaTypes {
   static let octets = "application/octet-stream"
   static let ndjson = "application/x-ndjson"
   static let csv = "text/csv"
+  static let events = "text/event-stream"
   static let form = "multipart/form-data"
 
   /// The body's type without its parameters, in lower case.

@@ -107,6 +107,24 @@ public final class GenerationExecutor: Sendable {
   /// - Returns: tokens as they are chosen, then `.finished`.
   /// - Throws: why it is not taken; nothing is held then.
   public func submit(_ request: GenerationRequest) throws(GenerationError) -> AsyncStream<GenerationEvent> {
+    // As many events as the request may have tokens: bounded by `maxTokens`.
+    let (stream, continuation) = AsyncStream.makeStream(of: GenerationEvent.self)
+    let ticket = try submit(request) { event in
+      if case .terminated = continuation.yield(event) { return false }
+      if case .finished = event { continuation.finish() }
+      return true
+    }
+    continuation.onTermination = { if case .cancelled = $0 { ticket.cancel() } }
+    return stream
+  }
+
+  /// Starts a request whose events go to `send`: tokens as they are chosen, then `.finished`. It is called on a lane, one
+  /// call at a time, must not wait, and cancels the request where it answers false to a token.
+  ///
+  /// - Throws: why it is not taken; `send` is not called then.
+  public func submit(
+    _ request: GenerationRequest, send: @escaping @Sendable (GenerationEvent) -> Bool
+  ) throws(GenerationError) -> GenerationTicket {
     let maxTokens = try check(request)
     let (id, seed) = try state.state.withLock { (state) throws(GenerationError) in
       guard !state.isDraining else { throw .draining }
@@ -118,19 +136,29 @@ public final class GenerationExecutor: Sendable {
       return (state.nextID, state.random.next())
     }
     let shard = shard(for: request)
-    // As many events as the request may have tokens: bounded by `maxTokens`.
-    let (stream, continuation) = AsyncStream.makeStream(of: GenerationEvent.self)
-    continuation.onTermination = { if case .cancelled = $0 { shard.cancel(id) } }
-    shard.add(
-      .init(id: id, request: request, maxTokens: maxTokens, seed: seed, continuation: continuation))
-    return stream
+    shard.add(.init(id: id, request: request, maxTokens: maxTokens, seed: seed, send: send))
+    return GenerationTicket(shard: shard, id: id)
   }
 
   /// Takes no new request and returns when the last one has ended.
   public func drain() async {
+    beginDrain()
+    await drained()
+  }
+
+  /// Takes no new request from now on.
+  public func beginDrain() {
+    let waiting = state.state.withLock { state in
+      state.isDraining = true
+      return state.takeDrained()
+    }
+    for continuation in waiting { continuation.resume() }
+  }
+
+  /// Returns when no new request is taken and the last one has ended.
+  public func drained() async {
     await withCheckedContinuation { continuation in
       let waiting = state.state.withLock { state in
-        state.isDraining = true
         state.drained.append(continuation)
         return state.takeDrained()
       }
@@ -142,6 +170,9 @@ public final class GenerationExecutor: Sendable {
   public func cancelAll() {
     for shard in shards { shard.cancelAll() }
   }
+
+  /// Tokens that prompt and answer may have together: the base's context, or what a shard's cache has room for.
+  public var limitTokens: Int { min(decoder.configuration.positions, shards[0].limitTokens) }
 
   /// Tokens to generate at most.
   private func check(_ request: GenerationRequest) throws(GenerationError) -> Int {
@@ -180,4 +211,13 @@ public final class GenerationExecutor: Sendable {
     let least = loads.indices.min { loads[$0] < loads[$1] } ?? preferred
     return shards[loads[preferred] > loads[least] ? least : preferred]
   }
+}
+
+/// A request that was taken.
+public struct GenerationTicket: Sendable {
+  let shard: GenerationShard
+  let id: UInt64
+
+  /// Ends the request: its row and pages are free by the next step. Nothing where it has ended.
+  public func cancel() { shard.cancel(id) }
 }

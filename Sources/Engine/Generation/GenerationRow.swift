@@ -9,7 +9,7 @@ final class GenerationRow {
   /// Tokens to generate at most.
   let maxTokens: Int
   let scope: PrefixStore.Scope
-  let continuation: AsyncStream<GenerationEvent>.Continuation
+  private let send: @Sendable (GenerationEvent) -> Bool
   /// Rows of one adapter are neighbours in a step.
   let order: (subspace: String, version: String)
   /// The prompt's, then the chosen ones.
@@ -30,7 +30,7 @@ final class GenerationRow {
     self.request = request
     maxTokens = arrival.maxTokens
     scope = PrefixStore.Scope(version: request.version, principal: request.principal)
-    continuation = arrival.continuation
+    send = arrival.send
     order = (request.subspace.map { "\($0.digest)" } ?? "", request.version)
     tokens = request.prompt
     sampler = Sampler(request.sampling, prompt: request.prompt, seed: arrival.seed)
@@ -48,9 +48,8 @@ final class GenerationRow {
     tokens.append(choice.id)
     if request.endTokens.contains(choice.id) { return .stop }
     let piece = stops.append(text?.append(choice.id) ?? "")
-    let sent = continuation.yield(
-      .token(GeneratedToken(id: choice.id, text: piece, logprob: choice.logprob, top: choice.top)))
-    if case .terminated = sent { return .cancelled }
+    let token = GeneratedToken(id: choice.id, text: piece, logprob: choice.logprob, top: choice.top)
+    guard send(.token(token)) else { return .cancelled }
     if stops.match != nil { return .stop }
     return generated >= maxTokens ? .length : nil
   }
@@ -63,8 +62,6 @@ final class GenerationRow {
     let reason = reason == .length && stops.match != nil ? .stop : reason
     let usage = GenerationUsage(
       promptTokens: request.prompt.count, reusedTokens: reusedTokens ?? 0, completionTokens: generated)
-    continuation.yield(
-      .finished(GenerationEnd(reason: reason, text: rest, stopString: stops.match, usage: usage)))
-    continuation.finish()
+    _ = send(.finished(GenerationEnd(reason: reason, text: rest, stopString: stops.match, usage: usage)))
   }
 }

@@ -12,7 +12,8 @@ final class GenerationShard: @unchecked Sendable {
     let request: GenerationRequest
     let maxTokens: Int
     let seed: UInt64
-    let continuation: AsyncStream<GenerationEvent>.Continuation
+    /// Takes the request's events; false: nobody listens any more.
+    let send: @Sendable (GenerationEvent) -> Bool
   }
 
   private struct Inbox {

@@ -43,6 +43,7 @@ struct InferCommand: ParsableCommand {
     for (index, prediction) in (result["predictions"]?.array ?? []).enumerated() {
       Terminal.print(Self.line(prediction, isListed: topK != nil) + "\t" + texts[index])
     }
+    for output in result["outputs"]?.array ?? [] { Terminal.print(output["text"]?.text ?? "") }
     for embedding in result["embeddings"]?.array ?? [] {
       Terminal.print((embedding.array ?? []).compactMap { $0.double.map { "\($0)" } }.joined(separator: " "))
     }

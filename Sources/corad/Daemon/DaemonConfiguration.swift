@@ -19,6 +19,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var basePath = ""
   var trustedProxies: [String] = []
   var cacheBytes = 512 << 20
+  var keyValueCacheBytes = 1 << 30
   var lanes = 0
   /// 0: one per core.
   var loops = 1
@@ -26,6 +27,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var queueJobs = 1000
   var batchTokens = 4096
   var requestTimeoutMilliseconds = 30_000
+  var writingTimeoutMilliseconds = 300_000
   var drainTimeoutMilliseconds = 30_000
   var checkpointSteps = 50
   var headBytes = 16 << 10
@@ -46,11 +48,13 @@ struct DaemonConfiguration: Sendable, Encodable {
     case basePath = "base_path"
     case trustedProxies = "trusted_proxies"
     case cacheBytes = "cache_bytes"
+    case keyValueCacheBytes = "kv_cache_bytes"
     case lanes, loops
     case queueRows = "queue_rows"
     case queueJobs = "queue_jobs"
     case batchTokens = "batch_tokens"
     case requestTimeoutMilliseconds = "request_timeout_ms"
+    case writingTimeoutMilliseconds = "writing_timeout_ms"
     case drainTimeoutMilliseconds = "drain_timeout_ms"
     case checkpointSteps = "checkpoint_steps"
     case headBytes = "head_bytes"
@@ -150,12 +154,14 @@ struct DaemonConfiguration: Sendable, Encodable {
     try text(.basePath, &basePath)
     try list(.trustedProxies, &trustedProxies)
     try number(.cacheBytes, &cacheBytes, 0...(1 << 44))
+    try number(.keyValueCacheBytes, &keyValueCacheBytes, 1...(1 << 44))
     try number(.lanes, &lanes, 0...1024)
     try number(.loops, &loops, 0...256)
     try number(.queueRows, &queueRows, 1...1_000_000)
     try number(.queueJobs, &queueJobs, 1...1_000_000)
     try number(.batchTokens, &batchTokens, 1...1_000_000)
     try number(.requestTimeoutMilliseconds, &requestTimeoutMilliseconds, 1...3_600_000)
+    try number(.writingTimeoutMilliseconds, &writingTimeoutMilliseconds, 1...3_600_000)
     try number(.drainTimeoutMilliseconds, &drainTimeoutMilliseconds, 0...3_600_000)
     try number(.checkpointSteps, &checkpointSteps, 1...1_000_000)
     try number(.headBytes, &headBytes, 512...(1 << 20))
@@ -181,11 +187,13 @@ struct DaemonConfiguration: Sendable, Encodable {
     }
     serving.weights = weights
     serving.cacheBytes = cacheBytes
+    serving.keyValueCacheBytes = keyValueCacheBytes
     serving.lanes = lanes
     serving.queueRows = queueRows
     serving.queueJobs = queueJobs
     serving.batchTokens = batchTokens
     serving.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+    serving.writingTimeoutMilliseconds = writingTimeoutMilliseconds
     serving.checkpointSteps = checkpointSteps
     for entry in checkpoints {
       let parts = entry.split(separator: "=", maxSplits: 1).map(String.init)

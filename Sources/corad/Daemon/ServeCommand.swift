@@ -29,6 +29,7 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(name: .customLong("trusted-proxy"), help: "Address whose Forwarded is believed; repeatable.")
   var trustedProxies: [String] = []
   @Option(help: "Bytes of resident adapters.") var cacheBytes: Int?
+  @Option(help: "Bytes of keys and values of the texts that a decoder writes.") var kvCacheBytes: Int?
   @Option(help: "Compute lanes; 0: one per core.") var lanes: Int?
   @Option(help: "Event loops; 0: one per core.") var loops: Int?
   @Option(help: "Rows that may wait.") var queueRows: Int?
@@ -36,6 +37,8 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Tokens of a batch.") var batchTokens: Int?
   @Option(name: .customLong("request-timeout-ms"), help: "The longest that a request may take.")
   var requestTimeout: Int?
+  @Option(name: .customLong("writing-timeout-ms"), help: "The longest that writing a text may take.")
+  var writingTimeout: Int?
   @Option(name: .customLong("drain-timeout-ms"), help: "Grace of answers in flight at a stop.")
   var drainTimeout: Int?
   @Option(help: "Optimiser steps between two checkpoints of a job.") var checkpointSteps: Int?
@@ -167,9 +170,11 @@ struct ServeCommand: AsyncParsableCommand {
     ]
     let lists = [("listen", listen), ("checkpoints", checkpoints), ("trusted_proxies", trustedProxies)]
     let numbers: [(String, Int?)] = [
-      ("cache_bytes", cacheBytes), ("lanes", lanes), ("loops", loops), ("queue_rows", queueRows),
+      ("cache_bytes", cacheBytes), ("kv_cache_bytes", kvCacheBytes), ("lanes", lanes), ("loops", loops),
+      ("queue_rows", queueRows),
       ("queue_jobs", queueJobs),
       ("batch_tokens", batchTokens), ("request_timeout_ms", requestTimeout),
+      ("writing_timeout_ms", writingTimeout),
       ("drain_timeout_ms", drainTimeout), ("checkpoint_steps", checkpointSteps), ("head_bytes", headBytes),
       ("body_bytes", bodyBytes), ("connections", connections), ("idle_timeout_ms", idleTimeout),
       ("head_timeout_ms", headTimeout), ("body_timeout_ms", bodyTimeout), ("write_timeout_ms", writeTimeout),
