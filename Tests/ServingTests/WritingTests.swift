@@ -430,4 +430,39 @@ import Training
       }
     }
   }
+
+  /// A completion of one of two kinds: which one, only the task knows.
+  @Test func aTaskWritesWhatItLearnt() async throws {
+    try await Self.withWriter(files: ["generation_config.json": #"{"eos_token_id": [0]}"#]) { node in
+      let job = try await DecoderNodeTests.learn(node, .generation, task: "writer") {
+        $0.epochs = 60
+        $0.learningRate = 1e-2
+      }
+      #expect(job.state == .succeeded, "\(job.error?.detail ?? "")")
+      let prompts = DecoderNodeTests.rows(.generation).prefix(6).compactMap { row -> (String, String)? in
+        guard case .completion(let prompt, let completion, _) = row else { return nil }
+        return (prompt, completion)
+      }
+      #expect(prompts.count == 6)
+      var alone: [Answer] = []
+      for (prompt, completion) in prompts {
+        let answer = try await Self.answer(node, Self.request(.text(prompt), task: "writer"))
+        #expect(answer.text == completion && answer.reason == .stop, "\(prompt): \(answer.text)")
+        alone.append(answer)
+        let bare = try await Self.answer(node, Self.request(.text(prompt)))
+        #expect(bare.text != completion)
+      }
+      // Rows of the task and of the bare base in one batch: the same texts, and the version that gave them.
+      var writings: [Writing] = []
+      for (prompt, _) in prompts {
+        writings.append(try await Self.begin(node, Self.request(.text(prompt), task: "writer")))
+        writings.append(try await Self.begin(node, Self.request(.text(prompt))))
+      }
+      for (place, writing) in writings.enumerated() {
+        #expect(writing.version == (place % 2 == 0 ? 1 : nil))
+        let answer = try await Self.read(writing)
+        if place % 2 == 0 { #expect(answer.ids == alone[place / 2].ids) }
+      }
+    }
+  }
 }
