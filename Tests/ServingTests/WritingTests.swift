@@ -176,7 +176,8 @@ import Training
       try await Self.withWriter(files: ["chat_template.jinja": template]) { node in
         let refused = await Self.refusal { _ = try await Self.begin(node, Self.request(conversation)) }
         #expect(refused.hasPrefix(expected), "\(refused)")
-        #expect(try await Self.answer(node, Self.request(.text("a"))).ids.count == 12)
+        let answer = try await Self.answer(node, Self.request(.text("a")))
+        #expect(answer.ids.count == 12)
       }
     }
     try await DecoderNodeTests.withDecoder { node in
