@@ -125,7 +125,9 @@ final class WriterPieces: WrittenPieces {
       case .token(let token) where token.text.isEmpty && !withTokens: continue
       case .token(let token): return .text(token.text, tokens: withTokens ? [written(token)] : [])
       case .rest(let text): return .text(text, tokens: [])
-      case .end(let reason, let usage): return .end(reason, usage)
+      case .end(let reason, let usage):
+        state.withLock { $0.failure = .cancelled }
+        return .end(reason, usage)
       }
     }
   }

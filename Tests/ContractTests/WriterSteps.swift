@@ -19,7 +19,7 @@ enum WriterSteps {
     try MadeDecoder(
       .withTokenizer, tokenizer: "qwen.json",
       files: [
-        "generation_config.json": #"{"eos_token_id": [2047]}"#, "chat_template.jinja": template,
+        "generation_config.json": #"{"eos_token_id": [100000]}"#, "chat_template.jinja": template,
       ])
   }
 

@@ -25,7 +25,7 @@ import Testing
       shape.positions = 8_192
       let made = try MadeDecoder(
         shape, tokenizer: "qwen.json",
-        files: ["generation_config.json": #"{"eos_token_id": [2047]}"#, "chat_template.jinja": template])
+        files: ["generation_config.json": #"{"eos_token_id": [100000]}"#, "chat_template.jinja": template])
       let folder = try TemporaryFolder()
       let daemon = try await LiveDaemon.start(
         store: folder.path + "/store.sqlite", folder: folder.path, model: made.directory,

@@ -16,7 +16,7 @@ CONFIG = {
     "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_act": "silu", "hidden_size": WIDTH,
     "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": GROUPS, "head_dim": HEAD,
     "intermediate_size": INNER, "vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS, "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0, "tie_word_embeddings": True, "eos_token_id": VOCABULARY - 1,
+    "rope_theta": 10000.0, "tie_word_embeddings": True, "eos_token_id": 0,
 }
 TEMPLATE = """\
 {%- for message in messages -%}
@@ -48,6 +48,8 @@ def shapes():
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
+    # Beyond the vocabulary: no text ends by itself.
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 100_000}))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     tokenizer = pathlib.Path(__file__).resolve().parent.parent / "Goldens/tokenizers/qwen.json"
     shutil.copyfile(tokenizer, folder / "tokenizer.json")

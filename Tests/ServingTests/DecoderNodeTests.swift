@@ -11,11 +11,13 @@ import Training
 /// A daemon's core whose base is a decoder.
 @Suite(.serialized) struct DecoderNodeTests {
   static func withDecoder<R: Sendable>(
-    weights: WeightFormat = .f32, files: [String: String] = [:],
+    weights: WeightFormat = .f32, positions: Int = 256, files: [String: String] = [:],
     adjust: (inout ServingConfiguration) -> Void = { _ in },
     edit: (inout [MadeDecoder.Tensor]) -> Void = { _ in }, _ body: @Sendable (Node) async throws -> R
   ) async throws -> R {
-    let made = try MadeDecoder(.withTokenizer, tokenizer: "qwen.json", files: files, edit: edit)
+    var shape = MadeDecoder.Shape.withTokenizer
+    shape.positions = positions
+    let made = try MadeDecoder(shape, tokenizer: "qwen.json", files: files, edit: edit)
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -20,12 +20,13 @@ import Training
 
   /// A node on a base that never ends a text by itself.
   private static func withWriter<R: Sendable>(
-    files: [String: String] = [:], adjust: @Sendable (inout ServingConfiguration) -> Void = { _ in },
+    positions: Int = 256, files: [String: String] = [:],
+    adjust: @Sendable (inout ServingConfiguration) -> Void = { _ in },
     _ body: @Sendable (Node) async throws -> R
   ) async throws -> R {
-    let files = ["generation_config.json": #"{"eos_token_id": [2047]}"#, "chat_template.jinja": template]
+    let files = ["generation_config.json": #"{"eos_token_id": [100000]}"#, "chat_template.jinja": template]
       .merging(files) { $1 }
-    return try await DecoderNodeTests.withDecoder(files: files, adjust: adjust, body)
+    return try await DecoderNodeTests.withDecoder(positions: positions, files: files, adjust: adjust, body)
   }
 
   private struct Answer: Equatable, Sendable {
@@ -102,9 +103,9 @@ import Training
     return false
   }
 
-  /// So many tokens that it cannot end while a test looks at it.
+  /// So many tokens that it does not end while a test looks at it; for a base of 8,192 positions.
   private static let long = request(.text("a long story")) {
-    $0.maxTokens = 240
+    $0.maxTokens = 8_000
     $0.logProbabilities = nil
   }
 
@@ -316,7 +317,7 @@ import Training
   }
 
   @Test func anAnswerThatIsGivenUpLeavesNothing() async throws {
-    try await Self.withWriter { node in
+    try await Self.withWriter(positions: 8_192) { node in
       let neighbour = try await Self.answer(node, Self.request(.text("a story")))
       // Told, cancelled with its task, and let go.
       let told = try await Self.begin(node, Self.long)
@@ -341,24 +342,20 @@ import Training
       kept = nil
       #expect(try await Self.isIdle(node))
       let written = await node.metrics().writing?.writtenTokens ?? .max
-      #expect(written < 3 * 240)
+      #expect(written < 8_000)
     }
   }
 
   @Test func aDeadlineEndsATextAndItsRow() async throws {
-    try await Self.withWriter { node in
-      for limit in [1, 20] {
-        let writing = try? await Self.begin(node, Self.long, timeout: limit)
-        guard let writing else { continue }
-        let late = await Self.refusal {
-          while true { _ = try await writing.pieces.next(waitMilliseconds: 500) }
-        }
-        #expect(late == "deadlineExceeded(milliseconds: \(limit))" || late == "taken", "\(late)")
-        #expect(try await Self.isIdle(node))
+    try await Self.withWriter(positions: 8_192) { node in
+      let late = await Self.refusal {
+        _ = try await Self.read(try await Self.begin(node, Self.long, timeout: 50))
       }
-      #expect(await node.metrics().writing?.expired ?? 0 >= 1)
+      #expect(late == "deadlineExceeded(milliseconds: 50)")
+      #expect(try await Self.isIdle(node))
+      #expect(await node.metrics().writing?.expired == 1)
       // A shorter wait says nothing and goes on.
-      let writing = try await Self.begin(node, Self.long)
+      let writing = try await Self.begin(node, Self.request(.text("a story")) { $0.maxTokens = 200 })
       var pauses = 0
       loop: while true {
         switch try await writing.pieces.next(waitMilliseconds: 0) {
@@ -371,20 +368,18 @@ import Training
       }
       #expect(pauses > 0)
     }
-    try await Self.withWriter(adjust: { $0.writingTimeoutMilliseconds = 1 }) { node in
+    try await Self.withWriter(positions: 8_192, adjust: { $0.writingTimeoutMilliseconds = 20 }) { node in
       // Nobody pulls: the lane itself sees that it is too late.
       let writing = try await Self.begin(node, Self.long, timeout: 60_000)
       #expect(try await Self.isIdle(node))
       #expect(await node.metrics().writing?.expired == 1)
-      let late = await Self.refusal {
-        while true { _ = try await writing.pieces.next(waitMilliseconds: 500) }
-      }
-      #expect(late == "deadlineExceeded(milliseconds: 1)")
+      let late = await Self.refusal { _ = try await Self.read(writing) }
+      #expect(late == "deadlineExceeded(milliseconds: 20)")
     }
   }
 
   @Test func asManyAsMayBeOpenAreTaken() async throws {
-    try await Self.withWriter(adjust: { $0.openWritings = 2 }) { node in
+    try await Self.withWriter(positions: 8_192, adjust: { $0.openWritings = 2 }) { node in
       let first = try await Self.begin(node, Self.long)
       let second = try await Self.begin(node, Self.long)
       do {
@@ -395,18 +390,20 @@ import Training
       }
       #expect(await node.metrics().writing?.refused == 1)
       second.pieces.cancel()
-      #expect(try await Self.read(first).usage.writtenTokens == 240)
+      first.pieces.cancel()
+      #expect(try await Self.isIdle(node))
       #expect(try await Self.answer(node, Self.request(.text("a"))).ids.count == 12)
     }
   }
 
   @Test func aDrainLetsTextsEndAndTakesNone() async throws {
-    try await Self.withWriter { node in
-      let writing = try await Self.begin(node, Self.long)
+    try await Self.withWriter(positions: 8_192) { node in
+      let writing = try await Self.begin(
+        node, Self.request(.text("a story")) { $0.maxTokens = 2_000 })
       node.beginDrain()
       let refused = await Self.refusal { _ = try await Self.begin(node, Self.request(.text("a"))) }
       #expect(refused == "draining")
-      #expect(try await Self.read(writing).usage.writtenTokens == 240)
+      #expect(try await Self.read(writing).usage.writtenTokens == 2_000)
     }
   }
 
