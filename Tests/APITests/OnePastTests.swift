@@ -33,6 +33,14 @@ import Testing
       #"{"task":"t","data":{"examples":[{"anchor":"a","positive":"b","negative":"c"}]}}"#
     ),
     (
+      "/train", "TrainRequest",
+      #"{"task":"t","data":{"examples":[{"prompt":"a","completion":"b","weight":1}]}}"#
+    ),
+    (
+      "/train", "TrainRequest",
+      #"{"task":"t","data":{"examples":[{"messages":[{"role":"assistant","content":"a"}],"weight":1}]}}"#
+    ),
+    (
       "/v1/embeddings", "EmbeddingsRequest",
       #"{"model":"base","input":["a"],"encoding_format":"float","dimensions":4,"user":"u"}"#
     ),
@@ -72,8 +80,12 @@ import Testing
     ("/subspaces", "SubspaceRequest", #"{"name":"s","source":"adapters","versions":["a@1"]}"#),
   ]
 
-  private static var node: StubNode {
-    StubNode(writers: [ScriptedWriter([.end(.stop, WritingUsage(promptTokens: 1, writtenTokens: 0))])])
+  /// Rows to write are for a decoder.
+  private static func node(_ text: String) -> StubNode {
+    let writes = text.contains(#"[{"prompt""#) || text.contains(#"[{"messages""#)
+    return StubNode(
+      writers: [ScriptedWriter([.end(.stop, WritingUsage(promptTokens: 1, writtenTokens: 0))])],
+      base: writes ? StubNode.decoder : StubNode.encoder)
   }
 
   private static let sampling =
@@ -100,14 +112,14 @@ import Testing
     var count = 0
     for (target, schema, text) in Self.bodies {
       let body = try JSONReader.read(Array(text.utf8))
-      let good = try await handler(Self.node).send(.post, target, text)
+      let good = try await handler(Self.node(text)).send(.post, target, text)
       #expect(good.status < 300, "\(target): \(good.text)")
       var cases = Cases(root: root, body: body)
       cases.walk(.object([JSONMember("$ref", .string("#/components/schemas/\(schema)"))]), [])
       fields[schema, default: []].formUnion(cases.fields)
       for (pointer, what, body) in cases.found {
         count += 1
-        let answer = try await handler(Self.node).send(.post, target, bytes: body.text, [])
+        let answer = try await handler(Self.node(text)).send(.post, target, bytes: body.text, [])
         let named = answer.pointers.contains { $0 == pointer || $0.hasPrefix(pointer + "/") || pointer == "" }
         #expect(
           answer.status == 422 && named, "\(target) \(pointer) \(what): \(answer.status) \(answer.text)")
