@@ -122,6 +122,8 @@ class ClientTest(DaemonTest):
             [{"text": "a", "text_pair": "b", "labels": ["x", "y"]}],
             [{"text": "a", "value": 1.5, "weight": 2}],
             [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d", "negative": "e"}],
+            [{"prompt": "a", "completion": "b"}],
+            [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
         ):
             file = self.upload(rows)
             content = self.client.files.content(file.id).text
@@ -131,13 +133,20 @@ class ClientTest(DaemonTest):
         bad = self.refused(
             openai.UnprocessableEntityError, lambda: self.upload(ROWS[:2] + [{"text": "a"}]), code="invalid-row")
         self.assertEqual(bad.body["line"], 3)
-        chat = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
-        error = self.refused(openai.UnprocessableEntityError, lambda: self.upload(chat), code="invalid-row")
-        self.assertIn("generation", error.message)
+        unanswered = [{"messages": [{"role": "user", "content": "a"}]}]
+        self.refused(openai.UnprocessableEntityError, lambda: self.upload(unanswered), code="invalid-row")
         self.refused(
             openai.UnprocessableEntityError,
             lambda: self.client.files.create(file=("a", lines(ROWS)), purpose="assistants"),
             code="validation-failed", param="purpose")
+
+    def test_an_encoder_learns_no_writing(self):
+        file = self.upload([{"prompt": "a", "completion": "b"}] * 20)
+        error = self.refused(
+            openai.UnprocessableEntityError,
+            lambda: self.client.fine_tuning.jobs.create(model="base", training_file=file.id),
+            code="validation-failed", param="/training_file")
+        self.assertIn("encoder", error.message)
 
     def test_job(self):
         file = self.upload()
