@@ -45,13 +45,15 @@ enum PrometheusText {
     return Array(text.utf8)
   }
 
+  private static func counter(_ name: String, _ help: String, _ value: Int) -> MetricSample {
+    MetricSample("corad_\(name)_total", help: help, .counter, Double(value))
+  }
+
+  private static func gauge(_ name: String, _ help: String, _ value: Int) -> MetricSample {
+    MetricSample("corad_\(name)", help: help, .gauge, Double(value))
+  }
+
   private static func samples(_ metrics: ServingMetrics) -> [MetricSample] {
-    func counter(_ name: String, _ help: String, _ value: Int) -> MetricSample {
-      MetricSample("corad_\(name)_total", help: help, .counter, Double(value))
-    }
-    func gauge(_ name: String, _ help: String, _ value: Int) -> MetricSample {
-      MetricSample("corad_\(name)", help: help, .gauge, Double(value))
-    }
     return [
       counter("rows_answered", "Inputs answered.", metrics.rowsAnswered),
       counter("rows_refused", "Inputs refused because the queue was full.", metrics.rowsRefused),
@@ -76,25 +78,21 @@ enum PrometheusText {
   /// None of a base that does not write.
   private static func writing(_ figures: WritingFigures?) -> [MetricSample] {
     guard let figures else { return [] }
-    func counter(_ name: String, _ help: String, _ value: Int) -> MetricSample {
-      MetricSample("corad_generation_\(name)_total", help: help, .counter, Double(value))
-    }
-    func gauge(_ name: String, _ help: String, _ value: Int) -> MetricSample {
-      MetricSample("corad_generation_\(name)", help: help, .gauge, Double(value))
-    }
     return [
-      gauge("running", "Texts that are written.", figures.running),
-      gauge("waiting", "Texts that wait for a row.", figures.waiting),
-      counter("refused", "Texts refused because too many were open.", figures.refused),
-      counter("expired", "Texts whose deadline passed.", figures.expired),
-      gauge("pages", "Pages of keys and values that are held.", figures.pages),
-      gauge("prefix_pages", "Pages kept for prompts that begin alike.", figures.prefixPages),
-      gauge("resident_bytes", "Bytes that pages have taken.", figures.residentBytes),
-      counter("steps", "Forward passes of writing.", figures.steps),
-      counter("prompt_tokens", "Prompt tokens computed.", figures.promptTokens),
-      counter("prefix_tokens", "Prompt tokens whose keys and values were kept.", figures.reusedTokens),
-      counter("tokens_written", "Tokens written.", figures.writtenTokens),
-      counter("preemptions", "Texts that gave their pages to others for a while.", figures.preemptions),
+      gauge("generation_running", "Texts that are written.", figures.running),
+      gauge("generation_waiting", "Texts that wait for a row.", figures.waiting),
+      counter("generation_refused", "Texts refused because too many were open.", figures.refused),
+      counter("generation_expired", "Texts whose deadline passed.", figures.expired),
+      gauge("generation_pages", "Pages of keys and values that are held.", figures.pages),
+      gauge("generation_prefix_pages", "Pages kept for prompts that begin alike.", figures.prefixPages),
+      gauge("generation_resident_bytes", "Bytes that pages have taken.", figures.residentBytes),
+      counter("generation_steps", "Forward passes of writing.", figures.steps),
+      counter("generation_prompt_tokens", "Prompt tokens computed.", figures.promptTokens),
+      counter(
+        "generation_prefix_tokens", "Prompt tokens whose keys and values were kept.", figures.reusedTokens),
+      counter("generation_tokens_written", "Tokens written.", figures.writtenTokens),
+      counter(
+        "generation_preemptions", "Texts that gave their pages to others for a while.", figures.preemptions),
     ]
   }
 
