@@ -73,12 +73,13 @@ typedef struct {
  * where that is not 0. Keys lie in pages of `pageTokens`: K as panels of 16 keys (for each of `size` columns,
  * 16 keys side by side) from keyOffset, V row by row, `valueStride` apart and readable to a multiple of 16
  * columns, from valueOffset. Both products are one chain of multiply-adds each, so neither the page's length
- * nor the rows beside it change a row's bits. P has room for a multiple of 16 columns and is left holding the
+ * nor the rows beside it change a row's bits. Pages are CK_FLOAT32 or CK_BFLOAT16, offsets count elements. P has room for a multiple of 16 columns and is left holding the
  * probabilities, zero where a row sees nothing, from the first key that any row sees. O is overwritten. */
 typedef struct {
   const float *q;
   ptrdiff_t qStride, rows, together, size;
-  const float *_Nonnull const *_Nonnull pages;
+  int format;
+  const void *_Nonnull const *_Nonnull pages;
   ptrdiff_t pageTokens, keyOffset, valueOffset, valueStride;
   ptrdiff_t position, window;
   float scale;

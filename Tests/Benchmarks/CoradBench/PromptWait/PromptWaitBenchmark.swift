@@ -17,11 +17,12 @@ struct PromptWaitBenchmark: AsyncParsableCommand {
   @Option(help: "Lanes.") var threads = 2
   @Option(help: "Tokens of the prompt.") var promptTokens = 4_000
   @Option(help: "Repetitions.") var rounds = 3
-  @Flag(help: "Weights in bfloat16.") var bfloat16 = false
+  @Option(help: "What the weights are held as: f32, bf16, int8 or int4.") var weights = "bf16"
   @Flag(help: "Write the result into the tree.") var record = false
 
   func run() async throws {
-    let decoder = try Decoder(Checkpoint(directory: model), as: bfloat16 ? .bfloat16 : .float32)
+    guard let format = WeightFormat(rawValue: weights) else { throw BenchError("no weights are \(weights)") }
+    let decoder = try Decoder(Checkpoint(directory: model), as: format.element)
     let lanes = ComputeLanes(count: threads)
     defer { lanes.stop() }
     var result = PromptWaitResult(
