@@ -325,15 +325,56 @@ private struct PagePool {
     }
   }
 
-  @Test func `without a stream a prompt has the whole chunk, and before anything is known a few tokens`() {
+  @Test func `without a stream a prompt has the whole chunk, and before anything is known a token`() {
     var pace = StepPace(chunkTokens: 96)
     #expect(pace.promptTokens(streams: 0) == 96)
-    #expect(pace.promptTokens(streams: 3) == StepPace.firstTokens)
-    #expect(StepPace(chunkTokens: 1).promptTokens(streams: 1) == 1)
+    #expect(pace.promptTokens(streams: 3) == 1)
     // A machine where prompt tokens cost more than whole steps still goes on.
     pace.record(streams: 1, promptTokens: 0, seconds: 1e-3)
+    #expect(pace.promptTokens(streams: 1) == StepPace.firstTokens)
     pace.record(streams: 1, promptTokens: 2, seconds: 1)
     #expect(pace.promptTokens(streams: 1) == 1)
+    #expect(StepPace(chunkTokens: 1).promptTokens(streams: 1) == 1)
+  }
+
+  /// Requests that come at once never make a step of streams alone before all their prompts are done.
+  @Test func `prompts beside the first stream do not crawl`() {
+    for (base, row) in [(10e-3, 0.5e-3), (0.1e-3, 2e-3)] {
+      var pace = StepPace(chunkTokens: 96)
+      func seconds(_ rows: Int) -> Double { base + row * Double(rows) }
+      pace.record(streams: 0, promptTokens: 96, seconds: seconds(96))
+      var (steps, longest) = (0, [Double]())
+      for streams in 1...8 {
+        var place = 0
+        while place < 256 {
+          let tokens = pace.promptTokens(streams: streams)
+          pace.record(streams: streams, promptTokens: tokens, seconds: seconds(streams + tokens))
+          longest.append(seconds(streams + tokens) / seconds(streams))
+          place += tokens
+          steps += 1
+        }
+      }
+      #expect(longest.allSatisfy { $0 <= 4 }, "\(longest.max() ?? 0)")
+      let least = (1...8).reduce(0) {
+        $0 + 256 / min(96, (StepPace.stretch - 1) * seconds($1) / row)
+      }
+      #expect(Double(steps) <= 2 * least + 16, "\(steps) steps, \(least) would do")
+    }
+  }
+
+  @Test func `fewer streams have less to spare for a prompt`() {
+    var pace = StepPace(chunkTokens: 96)
+    func seconds(_ streams: Int, _ tokens: Int) -> Double {
+      1e-3 + 4e-3 * Double(streams) + 1e-3 * Double(tokens)
+    }
+    for streams in [1, 8] { pace.record(streams: streams, promptTokens: 0, seconds: seconds(streams, 0)) }
+    for _ in 0..<10 {
+      let tokens = pace.promptTokens(streams: 8)
+      pace.record(streams: 8, promptTokens: tokens, seconds: seconds(8, tokens))
+    }
+    let tokens = pace.promptTokens(streams: 1)
+    #expect(seconds(1, tokens) <= 4 * seconds(1, 0))
+    #expect(tokens < pace.promptTokens(streams: 8))
   }
 
   @Test func `one slow moment halves a prompt's tokens, and two steps make up for it`() {
