@@ -54,7 +54,8 @@ typedef struct {
   int accumulate, format;
 } ck_linear_backward;
 
-/* C [m, n] = scale * op(A) op(B) or +=, the reduction over k in blocks of one fixed length. */
+/* C [m, n] = scale * op(A) op(B) or +=, the reduction over k in blocks of one fixed length. `padded`, for A B alone:
+ * 16 values can be read from every 16th column of B's rows on, so B is read where it lies. */
 typedef struct {
   const float *a;
   ptrdiff_t aStride;
@@ -64,7 +65,7 @@ typedef struct {
   float *c;
   ptrdiff_t cStride;
   float scale;
-  int accumulate;
+  int accumulate, padded;
 } ck_product;
 
 /* Causal attention of the query rows of one key-value head; query heads that share it are rows too.
