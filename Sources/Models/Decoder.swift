@@ -40,7 +40,8 @@ public final class Decoder: Sendable {
   /// Packs the projections and the head; the pages of the mapping that they came from are given back one by one.
   /// - Parameters:
   ///   - checkpoint: of a decoder.
-  ///   - element: what the packed matrices hold; norms and biases stay float32.
+  ///   - element: what the packed matrices hold; norms and biases stay float32, and the head beside int4 is int8: it
+  ///     alone decides between near tokens, and in a tied model is what every token begins as.
   /// - Throws: `.unsupportedArchitecture` for an encoder; `.weights` when the file has changed since the checkpoint was
   ///   opened.
   public init(_ checkpoint: Checkpoint, as element: PackedElement = .float32) throws(ModelError) {
@@ -54,11 +55,12 @@ public final class Decoder: Sendable {
     digest = checkpoint.digest
     parameterCount = checkpoint.parameterCount
     let table = try weights.tensor(WeightMap.tokens)
+    let outer = element == .int4 ? .int8 : element
     if configuration.tiesEmbeddings {
-      head = try weights.packed(WeightMap.tokens, as: element)
+      head = try weights.packed(WeightMap.tokens, as: outer)
       tokens = .packed(head)
     } else {
-      head = try weights.packed(WeightMap.head, as: element)
+      head = try weights.packed(WeightMap.head, as: outer)
       tokens = .mapped(table, as: element)
     }
     let count = SiteKind.decoder.count

@@ -225,21 +225,22 @@ import Testing
     let fixtures = try PackedElement.allCases.map { try DecoderFixture("smollm2", as: $0) }
     for fixture in fixtures {
       let shape = fixture.decoder.configuration
-      /// Half bits of a weight.
-      let size: Int =
-        switch fixture.decoder.element {
-        case .float32: 64
-        case .bfloat16, .bfloat16Pairs: 32
-        case .int8: 17
-        case .int4: 9
-        }
-      func bytes(_ outputs: Int, _ inputs: Int) -> Int {
+      func bytes(_ outputs: Int, _ inputs: Int, _ element: PackedElement) -> Int {
+        /// Half bits of a weight.
+        let size: Int =
+          switch element {
+          case .float32: 64
+          case .bfloat16, .bfloat16Pairs: 32
+          case .int8: 17
+          case .int4: 9
+          }
         let rows = (outputs + 15) / 16 * 16
-        let columns = fixture.decoder.element.isQuantised ? (inputs + 31) / 32 * 32 : inputs
+        let columns = element.isQuantised ? (inputs + 31) / 32 * 32 : inputs
         return rows * columns * size / 16
       }
-      var matrices = bytes(shape.vocabularySize, shape.hiddenSize)
-      for site in fixture.decoder.sites { matrices += bytes(site.outputs, site.inputs) }
+      let element = fixture.decoder.element
+      var matrices = bytes(shape.vocabularySize, shape.hiddenSize, element == .int4 ? .int8 : element)
+      for site in fixture.decoder.sites { matrices += bytes(site.outputs, site.inputs, element) }
       let norms = (2 * shape.layers + 1) * shape.hiddenSize * 4
       #expect(fixture.decoder.residentBytes == matrices + norms)
     }
