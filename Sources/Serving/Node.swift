@@ -87,6 +87,7 @@ public final class Node: ServingNode {
       try await node.loadCatalog()
       if isStopping() { throw ServingError.cancelled }
       try await node.ensureDefaultSubspace()
+      if configuration.checksDeterminism { try await node.checkDeterminism() }
     } catch {
       await node.close()
       throw error

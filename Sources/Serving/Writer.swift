@@ -80,6 +80,27 @@ final class Writer: Sendable {
     return pieces
   }
 
+  /// The most probable tokens after prompts that are written at once, with the bits of their probabilities.
+  ///
+  /// - Parameter prompts: each with fewer tokens than `limitTokens`.
+  func continuations(of prompts: [[Int32]]) async throws(GenerationError) -> [[GeneratedToken]] {
+    var streams: [AsyncStream<GenerationEvent>] = []
+    for prompt in prompts {
+      streams.append(
+        try executor.submit(
+          GenerationRequest(
+            prompt: prompt, maxTokens: min(4, limitTokens - prompt.count),
+            sampling: (try? SamplingSettings(temperature: 0, topLogprobs: 0)) ?? .greedy)))
+    }
+    var written: [[GeneratedToken]] = []
+    for stream in streams {
+      var tokens: [GeneratedToken] = []
+      for await case .token(let token) in stream { tokens.append(token) }
+      written.append(tokens)
+    }
+    return written
+  }
+
   /// Takes no new request.
   func beginDrain() { executor.beginDrain() }
 
