@@ -193,8 +193,9 @@ public final class Node: ServingNode {
     metrics.writing = writer?.figures
     metrics.requestsRunning = load.requestsRunning + (metrics.writing?.running ?? 0)
     metrics.requestsWaiting = load.requestsWaiting + (metrics.writing?.waiting ?? 0)
-    metrics.tasksRunning = load.tasksRunning.filter { $0 != "base" }.sorted()
-    metrics.tasksWaiting = load.tasksWaiting.filter { $0 != "base" }.sorted()
+    let (written, awaited) = (metrics.writing?.tasksRunning ?? [], metrics.writing?.tasksWaiting ?? [])
+    metrics.tasksRunning = load.tasksRunning.union(written).filter { $0 != Self.baseTask }.sorted()
+    metrics.tasksWaiting = load.tasksWaiting.union(awaited).filter { $0 != Self.baseTask }.sorted()
     metrics.time = Date().timeIntervalSince1970
     let cached = cache.figures
     metrics.residentAdapters = cached.entries

@@ -65,7 +65,7 @@ final class Writer: Sendable {
     let order = GenerationRequest(
       prompt: prompt, maxTokens: options.maxTokens, sampling: try SamplingSettings(request),
       endTokens: endTokens, stopStrings: options.stop, adapter: lease.adapter, subspace: lease.subspace,
-      version: lease.digest, principal: principal.name)
+      version: lease.digest, task: lease.adapter == nil ? "" : lease.task, principal: principal.name)
     let now = Clock.nanoseconds()
     if executor.open == 0 { state.withLock { $0.since = now } }
     do throws(GenerationError) {
@@ -117,7 +117,8 @@ final class Writer: Sendable {
     let figures = executor.figures
     let (refused, expired) = state.withLock { ($0.refused, $0.expired) }
     return WritingFigures(
-      running: figures.running, waiting: figures.waiting, refused: refused, expired: expired,
+      running: figures.running, waiting: figures.waiting, tasksRunning: figures.tasksRunning,
+      tasksWaiting: figures.tasksWaiting, refused: refused, expired: expired,
       pages: figures.pages, prefixPages: figures.prefixPages, residentBytes: figures.residentBytes,
       steps: figures.steps, promptTokens: figures.promptTokens, reusedTokens: figures.reusedTokens,
       writtenTokens: figures.generatedTokens, preemptions: figures.preemptions)

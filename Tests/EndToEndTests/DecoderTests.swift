@@ -16,7 +16,8 @@ import Testing
     let rows = folder.path + "/rows.ndjson"
     try Rows.file(48).write(toFile: rows, atomically: true, encoding: .utf8)
     let daemon = try await LiveDaemon.start(
-      store: store, folder: folder.path, model: made.directory, arguments: ["--weights", "bf16", "--deterministic"])
+      store: store, folder: folder.path, model: made.directory,
+      arguments: ["--weights", "bf16", "--deterministic"])
     #expect(daemon.log.contains("deterministic: "))
     let base = try await daemon.send(.get, "/base").json
     #expect(base["architecture"].string == "qwen3" && base["family"].string == "decoder")

@@ -15,8 +15,11 @@ import Testing
     #expect(await !Node.isIndependent(rows) { rows in rows.map { _ in Float.nan } })
   }
 
-  @Test(arguments: WeightFormat.allCases) func aDecoderOpensAfterTheCheck(_ weights: WeightFormat) async throws {
-    try await DecoderNodeTests.withDecoder(weights: weights, adjust: { $0.checksDeterminism = true }) { node in
+  @Test(arguments: WeightFormat.allCases) func aDecoderOpensAfterTheCheck(_ weights: WeightFormat)
+    async throws
+  {
+    try await DecoderNodeTests.withDecoder(weights: weights, adjust: { $0.checksDeterminism = true }) {
+      node in
       // Five texts of four tokens, together and alone.
       let figures = try #require(await node.metrics().writing)
       #expect(figures.writtenTokens == 40 && figures.running == 0)
@@ -26,11 +29,16 @@ import Testing
     }
   }
 
-  @Test(arguments: WeightFormat.allCases) func anEncoderOpensAfterTheCheck(_ weights: WeightFormat) async throws {
-    try await withNode(store: nil, {
-      $0.checksDeterminism = true
-      $0.weights = weights.rawValue
-    }) { node in
+  @Test(arguments: WeightFormat.allCases) func anEncoderOpensAfterTheCheck(_ weights: WeightFormat)
+    async throws
+  {
+    try await withNode(
+      store: nil,
+      {
+        $0.checksDeterminism = true
+        $0.weights = weights.rawValue
+      }
+    ) { node in
       #expect(await node.readiness().isReady)
     }
   }

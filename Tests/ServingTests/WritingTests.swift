@@ -396,6 +396,42 @@ import Training
     }
   }
 
+  @Test func tasksThatWriteAndThatWaitAreNamed() async throws {
+    // 512 bytes a token: one of the prompts fits on the one lane.
+    try await Self.withWriter(
+      positions: 8_192, adjust: { ($0.keyValueCacheBytes, $0.lanes) = (4_096 * 512, 1) }
+    ) { node in
+      func named(running: [String], waiting: [String], requests: Int) async throws -> Bool {
+        let end = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < end {
+          let metrics = await node.metrics()
+          if metrics.tasksRunning == running, metrics.tasksWaiting == waiting,
+            metrics.requestsRunning == requests
+          {
+            return true
+          }
+          try await Task.sleep(for: .milliseconds(1))
+        }
+        return false
+      }
+      let learnt = try await DecoderNodeTests.learn(node, .generation, task: "writer")
+      #expect(learnt.state == .succeeded)
+      func begin(_ token: Int32, _ task: String) async throws -> Writing {
+        try await Self.begin(
+          node,
+          Self.request(.tokens(Array(repeating: token, count: 2_100)), task: task) { $0.maxTokens = 1_900 })
+      }
+      let first = try await begin(5, "base")
+      let second = try await begin(6, "writer")
+      #expect(try await named(running: [], waiting: ["writer"], requests: 1))
+      first.pieces.cancel()
+      #expect(try await named(running: ["writer"], waiting: [], requests: 1))
+      second.pieces.cancel()
+      #expect(try await Self.isIdle(node))
+      #expect(try await named(running: [], waiting: [], requests: 0))
+    }
+  }
+
   @Test func aDrainLetsTextsEndAndTakesNone() async throws {
     try await Self.withWriter(positions: 8_192) { node in
       let writing = try await Self.begin(
