@@ -44,7 +44,8 @@ import Testing
       .post, "/adapters/base/infer", body: #"{"inputs":"a text","parameters":{"max_tokens":4}}"#)
     #expect(bare.status == 200 && bare.json["outputs"].items.count == 1, "\(bare.text)")
     let embedded = try await daemon.send(.post, "/v1/embeddings", body: #"{"model":"base","input":"a"}"#)
-    #expect(embedded.status == 422 && embedded.json["error"]["param"].string == "task", "\(embedded.text)")
+    #expect(embedded.status == 422 && embedded.json["error"]["param"].string == "/model", "\(embedded.text)")
+    #expect(embedded.json["error"]["message"].string?.hasPrefix("/model is the bare base") == true)
     let classifier = try await daemon.send(
       .post, "/v1/completions", body: #"{"model":"animals","prompt":"a"}"#)
     #expect(
