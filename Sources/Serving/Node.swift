@@ -176,7 +176,23 @@ public final class Node: ServingNode {
     var reasons: [String] = []
     if isRetired { reasons.append("draining") }
     if subspaces.primary == nil { reasons.append("subspace missing") }
+    if !isRetired {
+      do throws(StoreError) {
+        try await store.checkWritable()
+      } catch {
+        reasons.append(Self.reason(error))
+        log.error("store: cannot be written: \(error)")
+      }
+    }
     return Readiness(isReady: reasons.isEmpty, reasons: reasons)
+  }
+
+  private static func reason(_ fault: StoreError) -> String {
+    switch fault {
+    case .readOnly: "store read-only"
+    case .full: "store full"
+    default: "store cannot be written"
+    }
   }
 
   public func metrics() async -> ServingMetrics {

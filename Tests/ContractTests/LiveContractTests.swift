@@ -331,15 +331,21 @@ import Testing
     let target = "/datasets?name=more&kind=classification"
     try trial.refused(.insufficientStorage, "createDataset", target, upload, type: "application/x-ndjson")
     try OpenAISteps.upload(trial, Self.rows, refused: .insufficientStorage)
+    let full = try trial.refused(.notReady, "getReadyz", "/readyz")
+    #expect(full["reasons"]?.array?.compactMap(\.string) == ["store full"])
     try "\(EIO)".write(toFile: control, atomically: true, encoding: .utf8)
     try trial.refused(.storeUnavailable, "createDataset", target, upload, type: "application/x-ndjson")
     try OpenAISteps.upload(trial, Self.rows, refused: .storeUnavailable)
+    let broken = try trial.refused(.notReady, "getReadyz", "/readyz")
+    #expect(broken["reasons"]?.array?.compactMap(\.string) == ["store cannot be written"])
     try FileManager.default.removeItem(atPath: control)
     // It goes on as if nothing had been.
     let more = try trial.call("createDataset", target, upload, type: "application/x-ndjson", status: 201)
     scene.dataset = more["id"]?.string ?? ""
+    try trial.call("getReadyz", "/readyz")
     try trial.call("inferAdapter", "/adapters/tickets/infer", body)
   }
+
   /// What is asked of a daemon that has been told to stop, on connections that it has still to answer.
   private func stop(_ scene: Scene, _ daemon: LiveDaemon) throws {
     let native = try RawConnection(daemon.url)
