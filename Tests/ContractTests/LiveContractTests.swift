@@ -264,6 +264,10 @@ import Testing
     try trial.refused(.fieldsTooLarge, raw: "GET /livez HTTP/1.1\r\n" + host + fields + "\r\n")
     let field = "F: \(String(repeating: "a", count: 20_000))\r\n"
     try trial.refused(.fieldsTooLarge, raw: "GET /livez HTTP/1.1\r\n" + host + field + "\r\n")
+    let typed = host + "Content-Type: application/json\r\n\r\n"
+    try trial.refused(.lengthRequired, raw: "POST /infer HTTP/1.1\r\n" + typed)
+    try trial.refused(
+      .lengthRequired, raw: "POST /v1/embeddings HTTP/1.1\r\n" + typed, as: "createEmbeddings")
     try trial.refused(.requestTimeout, raw: "GET /livez HTTP/1.1\r\n")
     try trial.refused(
       .requestTimeout,
