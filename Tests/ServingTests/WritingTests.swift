@@ -252,6 +252,22 @@ import Training
     }
   }
 
+  /// What is left out has the API's defaults, whatever the folder asks for.
+  @Test func aFoldersSamplingIsNotTaken() async throws {
+    let file =
+      #"{"eos_token_id": [100000], "do_sample": false, "temperature": 0.01, "top_k": 1, "top_p": 0.01}"#
+    try await Self.withWriter(files: ["generation_config.json": file]) { node in
+      var texts: Set<[Int32]> = []
+      for _ in 0..<3 {
+        let drawn = Self.request(.text("a story")) {
+          ($0.temperature, $0.maxTokens) = (WritingOptions().temperature, 24)
+        }
+        texts.insert(try await Self.answer(node, drawn).ids)
+      }
+      #expect(texts.count == 3)
+    }
+  }
+
   @Test func probabilitiesComeWithTheTokensOwnBytes() async throws {
     try await Self.withWriter { node in
       let answer = try await Self.answer(
