@@ -1,3 +1,4 @@
+import DaemonSupport
 import Digests
 import Foundation
 import HTTPClient
@@ -30,8 +31,8 @@ import Testing
     let scene = Scene(Trial(try await Contract.load()), folder.path)
     let trial = scene.trial
 
-    let first = try LiveDaemon(
-      folder: folder.path, name: "first",
+    let first = try await LiveDaemon.start(
+      in: folder.path, "first",
       [
         "--queue-rows", "64", "--batch-tokens", "512", "--queue-jobs", "2", "--connections", "12",
         "--head-timeout-ms", "1000", "--body-timeout-ms", "1000",
@@ -45,14 +46,13 @@ import Testing
     try framing(scene, first)
     try OpenAISteps.all(trial, Self.rows)
     try removals(scene)
-    first.terminate()
-    #expect(first.end() == 0, "\(first.log)")
+    #expect(await first.terminate() == .exit(0), "\(first.log)")
 
     try await tamper(scene)
     try "secret\n".write(toFile: folder.path + "/key", atomically: true, encoding: .utf8)
     let control = folder.path + "/fault"
-    let second = try LiveDaemon(
-      folder: folder.path, name: "second", ["--api-key-file", folder.path + "/key"],
+    let second = try await LiveDaemon.start(
+      in: folder.path, "second", ["--api-key-file", folder.path + "/key"],
       environment: ["LD_PRELOAD": try shim(folder.path), "CORAD_WRITE_FAULT": control])
     try trial.turn(to: second)
     try trial.refused(.unauthorized, "getBase", "/base")
@@ -61,14 +61,13 @@ import Testing
     try trial.turn(to: second, key: "secret")
     try faults(scene, control, second)
     try stop(scene, second)
-    #expect(second.end() == 0, "\(second.log)")
+    #expect(await second.ended() == .exit(0), "\(second.log)")
 
     let base = try WriterSteps.base()
-    let third = try LiveDaemon(folder: folder.path, name: "third", [], model: base.directory)
+    let third = try await LiveDaemon.start(in: folder.path, "third", model: base.directory)
     try trial.turn(to: third)
     try WriterSteps.all(trial, third.url)
-    third.terminate()
-    #expect(third.end() == 0, "\(third.log)")
+    #expect(await third.terminate() == .exit(0), "\(third.log)")
 
     #expect(Set(trial.contract.operations.keys).subtracting(trial.operations) == [])
     #expect(
@@ -365,7 +364,7 @@ import Testing
     try begin(openAI, "/v1/fine_tuning/jobs", order)
     // The heads have arrived when another request has been answered.
     try scene.trial.call("getLivez", "/livez")
-    daemon.terminate()
+    daemon.signal(SIGTERM)
     while !daemon.log.contains("draining") { usleep(5_000) }
     try native.send(String(body.dropFirst()))
     scene.trial.hold(try native.answer(), "train", .draining)
