@@ -112,6 +112,10 @@ let package = Package(
       path: "Tests/Benchmarks/CoradBench", swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["Models", "Safetensors"], path: "Tests/Support", swiftSettings: hot),
+    // The binary as a child process.
+    .target(
+      name: "DaemonSupport", dependencies: ["HTTPClient", "HTTPWire"], path: "Tests/DaemonSupport",
+      swiftSettings: strict),
     tests("DigestsTests", ["Digests"]),
     tests("HTTPWireTests", ["HTTPWire"]),
     tests("HTTPServerTests", ["HTTPServer", "HTTPClient", "HTTPWire"]),
@@ -132,7 +136,9 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     // The binary is run, hence built first.
-    tests("ContractTests", ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "TestSupport", "corad"]),
+    tests(
+      "ContractTests",
+      ["API", "HTTPClient", "HTTPWire", "Store", "Digests", "TestSupport", "DaemonSupport", "corad"]),
     tests("StoreTests", ["Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("SchedulingTests", ["Scheduling"]),
     tests(
@@ -149,7 +155,7 @@ let package = Package(
     tests(
       "EndToEndTests",
       [
-        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests", "TestSupport",
+        "Store", "Serving", "HTTPClient", "HTTPServer", "HTTPWire", "Digests", "TestSupport", "DaemonSupport",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
   ]

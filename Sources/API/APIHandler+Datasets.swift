@@ -39,6 +39,7 @@ extension APIHandler {
     }
     try errors.check()
     guard let name, let kind else { throw Problem(.validation(errors.errors)) }
+    try call.needsBody()
     let mediaType = MediaTypes.ofBody(call.head)
     guard let mediaType, DatasetIngest.mediaTypes.contains(mediaType) else {
       throw Problem(

@@ -52,6 +52,7 @@ public struct StepPlanner<ID: Hashable & Sendable>: Sendable {
 
   /// Requests that hold a row.
   public var runningCount: Int { running.count }
+  public var runningIDs: [ID] { running.map(\.id) }
   /// Requests that wait for one, preempted ones included.
   public var waitingCount: Int { waiting.count }
   public var isEmpty: Bool { running.isEmpty && waiting.isEmpty }

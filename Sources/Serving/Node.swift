@@ -87,6 +87,7 @@ public final class Node: ServingNode {
       try await node.loadCatalog()
       if isStopping() { throw ServingError.cancelled }
       try await node.ensureDefaultSubspace()
+      if configuration.checksDeterminism { try await node.checkDeterminism() }
     } catch {
       await node.close()
       throw error
@@ -175,7 +176,23 @@ public final class Node: ServingNode {
     var reasons: [String] = []
     if isRetired { reasons.append("draining") }
     if subspaces.primary == nil { reasons.append("subspace missing") }
+    if !isRetired {
+      do throws(StoreError) {
+        try await store.checkWritable()
+      } catch {
+        reasons.append(Self.reason(error))
+        log.error("store: cannot be written: \(error)")
+      }
+    }
     return Readiness(isReady: reasons.isEmpty, reasons: reasons)
+  }
+
+  private static func reason(_ fault: StoreError) -> String {
+    switch fault {
+    case .readOnly: "store read-only"
+    case .full: "store full"
+    default: "store cannot be written"
+    }
   }
 
   public func metrics() async -> ServingMetrics {
@@ -192,8 +209,9 @@ public final class Node: ServingNode {
     metrics.writing = writer?.figures
     metrics.requestsRunning = load.requestsRunning + (metrics.writing?.running ?? 0)
     metrics.requestsWaiting = load.requestsWaiting + (metrics.writing?.waiting ?? 0)
-    metrics.tasksRunning = load.tasksRunning.filter { $0 != "base" }.sorted()
-    metrics.tasksWaiting = load.tasksWaiting.filter { $0 != "base" }.sorted()
+    let (written, awaited) = (metrics.writing?.tasksRunning ?? [], metrics.writing?.tasksWaiting ?? [])
+    metrics.tasksRunning = load.tasksRunning.union(written).filter { $0 != Self.baseTask }.sorted()
+    metrics.tasksWaiting = load.tasksWaiting.union(awaited).filter { $0 != Self.baseTask }.sorted()
     metrics.time = Date().timeIntervalSince1970
     let cached = cache.figures
     metrics.residentAdapters = cached.entries

@@ -31,6 +31,8 @@ public struct ServingConfiguration: Sendable {
   public var writingTimeoutMilliseconds = 300_000
   /// Optimiser steps between two checkpoints of a job.
   public var checkpointSteps = 50
+  /// Whether opening shows first that no answer's bits depend on what is computed beside it.
+  public var checksDeterminism = false
   /// Columns of the subspace made at the first start.
   public var defaultSubspaceRank = 64
 

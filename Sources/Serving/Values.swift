@@ -343,6 +343,9 @@ public struct WritingFigures: Sendable, Equatable {
   /// Texts that are written now, and that wait.
   public let running: Int
   public let waiting: Int
+  /// Tasks with a text that is written, and with one that waits, without the bare base.
+  public let tasksRunning: Set<String>
+  public let tasksWaiting: Set<String>
   /// Requests refused because too many were open, and those whose deadline passed.
   public let refused: Int
   public let expired: Int
@@ -384,9 +387,9 @@ public struct ServingMetrics: Sendable {
   public var writing: WritingFigures?
   public var requestsRunning = 0
   public var requestsWaiting = 0
-  /// Tasks with a row in a batch, sorted, without the bare base.
+  /// Tasks with a row in a batch or a text that is written, sorted, without the bare base.
   public var tasksRunning: [String] = []
-  /// Tasks with rows that wait, likewise.
+  /// Tasks with rows or texts that wait, likewise.
   public var tasksWaiting: [String] = []
   /// When they were taken, in seconds since 1970.
   public var time = 0.0

@@ -65,7 +65,7 @@ final class Writer: Sendable {
     let order = GenerationRequest(
       prompt: prompt, maxTokens: options.maxTokens, sampling: try SamplingSettings(request),
       endTokens: endTokens, stopStrings: options.stop, adapter: lease.adapter, subspace: lease.subspace,
-      version: lease.digest, principal: principal.name)
+      version: lease.digest, task: lease.adapter == nil ? "" : lease.task, principal: principal.name)
     let now = Clock.nanoseconds()
     if executor.open == 0 { state.withLock { $0.since = now } }
     do throws(GenerationError) {
@@ -78,6 +78,27 @@ final class Writer: Sendable {
       throw problem(error, request)
     }
     return pieces
+  }
+
+  /// The most probable tokens after prompts that are written at once, with the bits of their probabilities.
+  ///
+  /// - Parameter prompts: each with fewer tokens than `limitTokens`.
+  func continuations(of prompts: [[Int32]]) async throws(GenerationError) -> [[GeneratedToken]] {
+    var streams: [AsyncStream<GenerationEvent>] = []
+    for prompt in prompts {
+      streams.append(
+        try executor.submit(
+          GenerationRequest(
+            prompt: prompt, maxTokens: min(4, limitTokens - prompt.count),
+            sampling: (try? SamplingSettings(temperature: 0, topLogprobs: 0)) ?? .greedy)))
+    }
+    var written: [[GeneratedToken]] = []
+    for stream in streams {
+      var tokens: [GeneratedToken] = []
+      for await case .token(let token) in stream { tokens.append(token) }
+      written.append(tokens)
+    }
+    return written
   }
 
   /// Takes no new request.
@@ -96,7 +117,8 @@ final class Writer: Sendable {
     let figures = executor.figures
     let (refused, expired) = state.withLock { ($0.refused, $0.expired) }
     return WritingFigures(
-      running: figures.running, waiting: figures.waiting, refused: refused, expired: expired,
+      running: figures.running, waiting: figures.waiting, tasksRunning: figures.tasksRunning,
+      tasksWaiting: figures.tasksWaiting, refused: refused, expired: expired,
       pages: figures.pages, prefixPages: figures.prefixPages, residentBytes: figures.residentBytes,
       steps: figures.steps, promptTokens: figures.promptTokens, reusedTokens: figures.reusedTokens,
       writtenTokens: figures.generatedTokens, preemptions: figures.preemptions)

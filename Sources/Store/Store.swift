@@ -16,6 +16,8 @@ public final class Store: Sendable {
   public let path: String
   private let lock: Mutex<FileLock?>
   private let lastTime = Mutex<Int64>(0)
+  /// When the last write ended, and the fault of the file that it met.
+  private let lastWrite = Mutex<(time: ContinuousClock.Instant, fault: StoreError?)?>(nil)
 
   /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
   ///
@@ -119,7 +121,28 @@ public final class Store: Sendable {
           })
       }
     }
+    noteFault(of: result)
     return try result.get()
+  }
+
+  private func noteFault<T>(of result: Result<T, StoreError>) {
+    var fault: StoreError?
+    if case .failure(let error) = result, error.isOfFile { fault = error }
+    lastWrite.withLock { [fault] in $0 = (time: .now, fault: fault) }
+  }
+
+  /// Whether writes are taken: what the last one met where it is not older than `age`, else a write that changes nothing.
+  ///
+  /// - Throws: `.readOnly`, `.full`, `.io`, `.corrupt`.
+  public func checkWritable(asOf age: Duration = .seconds(1)) async throws(StoreError) {
+    if let last = lastWrite.withLock({ $0 }), last.time + age > .now {
+      if let fault = last.fault { throw fault }
+      return
+    }
+    try await write(isDurable: false) { database in
+      // A page is written although its bytes stay.
+      try database.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+    }
   }
 }
 

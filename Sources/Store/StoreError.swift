@@ -30,4 +30,14 @@ public enum StoreError: Error, Equatable, Sendable {
   case readOnly
   /// SQLite's extended result code, or errno.
   case io(code: Int32, detail: String)
+
+  /// Whether the file is at fault, and no request.
+  var isOfFile: Bool {
+    switch self {
+    case .corrupt, .full, .readOnly, .io: true
+    case .notFound, .versionConflict, .jobState, .idempotencyConflict, .inUse, .nameTaken, .kindMismatch,
+      .locked, .foreignFile, .newerSchema:
+      false
+    }
+  }
 }

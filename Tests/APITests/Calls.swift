@@ -52,7 +52,10 @@ extension APIHandler {
     type: String = "application/json"
   ) async throws -> Answer {
     var all = HTTPFields(fields)
-    if bytes != nil { all.append("Content-Type", type) }
+    if let bytes {
+      all.append("Content-Type", type)
+      if !all.contains("transfer-encoding") { all.append("Content-Length", String(bytes.count)) }
+    }
     let head = try HTTPRequestHead(method: method, target: target, fields: all)
     let response = await respond(to: HTTPRequest(head: head, body: HTTPBody(bytes ?? [])))
     switch response.body {

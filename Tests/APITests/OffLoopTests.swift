@@ -25,7 +25,8 @@ final class TestLoop: TaskExecutor {
 @Suite struct OffLoopTests {
   private func isReadOnTheLoop(bytes count: Int) async throws -> Bool {
     let head = try HTTPRequestHead(
-      method: .post, target: "/infer", fields: HTTPFields([("Content-Type", "application/json")]))
+      method: .post, target: "/infer",
+      fields: HTTPFields([("Content-Type", "application/json"), ("Content-Length", String(count))]))
     let body = [UInt8](repeating: UInt8(ascii: " "), count: count - 2) + Array("{}".utf8)
     let call = Call(
       request: HTTPRequest(head: head, body: HTTPBody(body)), operation: .infer, parameters: [],

@@ -1,3 +1,4 @@
+import DaemonSupport
 import Foundation
 import HTTPWire
 import Testing
@@ -71,7 +72,7 @@ import Testing
   @Test func badRequestsChangeNothing() async throws {
     let folder = try Self.folder()
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let daemon = try LiveDaemon(folder: folder, name: "daemon", [])
+    let daemon = try await LiveDaemon.start(in: folder, "daemon")
     let trial = Trial(try await Contract.load())
     try trial.turn(to: daemon)
     func state() throws -> [JSONValue] {
@@ -97,8 +98,7 @@ import Testing
     // Odd, and no fault: the normaliser leaves nothing of it but the special tokens.
     let odd = try trial.call("inferAdapter", "/adapters/base/infer", #"{"inputs":"\#(Self.controls)"}"#)
     #expect(odd["usage"]?["inputs"]?.number?.integer == 1)
-    daemon.terminate()
-    #expect(daemon.end() == 0)
+    #expect(await daemon.terminate() == .exit(0), "\(daemon.log)")
     // What a client sent stands nowhere in the log.
     #expect(!daemon.log.contains("row 1") && !daemon.log.contains("aaaaaaaa"))
   }

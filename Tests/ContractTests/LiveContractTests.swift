@@ -1,3 +1,4 @@
+import DaemonSupport
 import Digests
 import Foundation
 import HTTPClient
@@ -30,8 +31,8 @@ import Testing
     let scene = Scene(Trial(try await Contract.load()), folder.path)
     let trial = scene.trial
 
-    let first = try LiveDaemon(
-      folder: folder.path, name: "first",
+    let first = try await LiveDaemon.start(
+      in: folder.path, "first",
       [
         "--queue-rows", "64", "--batch-tokens", "512", "--queue-jobs", "2", "--connections", "12",
         "--head-timeout-ms", "1000", "--body-timeout-ms", "1000",
@@ -45,14 +46,13 @@ import Testing
     try framing(scene, first)
     try OpenAISteps.all(trial, Self.rows)
     try removals(scene)
-    first.terminate()
-    #expect(first.end() == 0, "\(first.log)")
+    #expect(await first.terminate() == .exit(0), "\(first.log)")
 
     try await tamper(scene)
     try "secret\n".write(toFile: folder.path + "/key", atomically: true, encoding: .utf8)
     let control = folder.path + "/fault"
-    let second = try LiveDaemon(
-      folder: folder.path, name: "second", ["--api-key-file", folder.path + "/key"],
+    let second = try await LiveDaemon.start(
+      in: folder.path, "second", ["--api-key-file", folder.path + "/key"],
       environment: ["LD_PRELOAD": try shim(folder.path), "CORAD_WRITE_FAULT": control])
     try trial.turn(to: second)
     try trial.refused(.unauthorized, "getBase", "/base")
@@ -61,14 +61,13 @@ import Testing
     try trial.turn(to: second, key: "secret")
     try faults(scene, control, second)
     try stop(scene, second)
-    #expect(second.end() == 0, "\(second.log)")
+    #expect(await second.ended() == .exit(0), "\(second.log)")
 
     let base = try WriterSteps.base()
-    let third = try LiveDaemon(folder: folder.path, name: "third", [], model: base.directory)
+    let third = try await LiveDaemon.start(in: folder.path, "third", model: base.directory)
     try trial.turn(to: third)
     try WriterSteps.all(trial, third.url)
-    third.terminate()
-    #expect(third.end() == 0, "\(third.log)")
+    #expect(await third.terminate() == .exit(0), "\(third.log)")
 
     #expect(Set(trial.contract.operations.keys).subtracting(trial.operations) == [])
     #expect(
@@ -264,6 +263,10 @@ import Testing
     try trial.refused(.fieldsTooLarge, raw: "GET /livez HTTP/1.1\r\n" + host + fields + "\r\n")
     let field = "F: \(String(repeating: "a", count: 20_000))\r\n"
     try trial.refused(.fieldsTooLarge, raw: "GET /livez HTTP/1.1\r\n" + host + field + "\r\n")
+    let typed = host + "Content-Type: application/json\r\n\r\n"
+    try trial.refused(.lengthRequired, raw: "POST /infer HTTP/1.1\r\n" + typed)
+    try trial.refused(
+      .lengthRequired, raw: "POST /v1/embeddings HTTP/1.1\r\n" + typed, as: "createEmbeddings")
     try trial.refused(.requestTimeout, raw: "GET /livez HTTP/1.1\r\n")
     try trial.refused(
       .requestTimeout,
@@ -331,15 +334,21 @@ import Testing
     let target = "/datasets?name=more&kind=classification"
     try trial.refused(.insufficientStorage, "createDataset", target, upload, type: "application/x-ndjson")
     try OpenAISteps.upload(trial, Self.rows, refused: .insufficientStorage)
+    let full = try trial.refused(.notReady, "getReadyz", "/readyz")
+    #expect(full["reasons"]?.array?.compactMap(\.string) == ["store full"])
     try "\(EIO)".write(toFile: control, atomically: true, encoding: .utf8)
     try trial.refused(.storeUnavailable, "createDataset", target, upload, type: "application/x-ndjson")
     try OpenAISteps.upload(trial, Self.rows, refused: .storeUnavailable)
+    let broken = try trial.refused(.notReady, "getReadyz", "/readyz")
+    #expect(broken["reasons"]?.array?.compactMap(\.string) == ["store cannot be written"])
     try FileManager.default.removeItem(atPath: control)
     // It goes on as if nothing had been.
     let more = try trial.call("createDataset", target, upload, type: "application/x-ndjson", status: 201)
     scene.dataset = more["id"]?.string ?? ""
+    try trial.call("getReadyz", "/readyz")
     try trial.call("inferAdapter", "/adapters/tickets/infer", body)
   }
+
   /// What is asked of a daemon that has been told to stop, on connections that it has still to answer.
   private func stop(_ scene: Scene, _ daemon: LiveDaemon) throws {
     let native = try RawConnection(daemon.url)
@@ -355,7 +364,7 @@ import Testing
     try begin(openAI, "/v1/fine_tuning/jobs", order)
     // The heads have arrived when another request has been answered.
     try scene.trial.call("getLivez", "/livez")
-    daemon.terminate()
+    daemon.signal(SIGTERM)
     while !daemon.log.contains("draining") { usleep(5_000) }
     try native.send(String(body.dropFirst()))
     scene.trial.hold(try native.answer(), "train", .draining)

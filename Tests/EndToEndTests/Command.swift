@@ -1,3 +1,4 @@
+import DaemonSupport
 import Foundation
 
 /// A program run to its end, with what it wrote.

@@ -1,4 +1,6 @@
+import DaemonSupport
 import Foundation
+import HTTPWire
 import Testing
 
 /// The commands against a live daemon, with the exit codes of docs/cli.md.
@@ -104,6 +106,58 @@ import Testing
     #expect(again.status == 4 && again.errors.contains("job-state"), "\(again.errors)")
     #expect(try await corad(["jobs", "show", "job_none"]).status == 4)
     #expect(await daemon.terminate() == .exit(0))
+  }
+
+  @Test(arguments: [SIGKILL, SIGTERM])
+  func whoFollowsAJobOutlastsARestart(signal: Int32) async throws {
+    let folder = try TemporaryFolder()
+    let store = folder.path + "/store.sqlite"
+    try await FirstStart.shared.copy(to: store)
+    let socket = "unix:\(folder.path)/corad.sock"
+    func start() async throws -> LiveDaemon {
+      try await LiveDaemon.start(
+        store: store, folder: folder.path, listen: [socket], arguments: CrashWorkbench.arguments)
+    }
+    let rows = folder.path + "/rows.ndjson"
+    try Rows.file(64).write(toFile: rows, atomically: true, encoding: .utf8)
+    func step(_ daemon: LiveDaemon) async throws -> Int {
+      try await daemon.done(.get, "/jobs?task=animals")["items"][0]["step"].int ?? 0
+    }
+    let daemon = try await start()
+    async let trained = blocking {
+      try Command.corad([
+        "train", "animals", "--data", rows, "--epochs", "20", "--batch-size", "8", "--wait", "--url", socket,
+      ])
+    }
+    #expect(try await eventually { try await step(daemon) >= CrashWorkbench.checkpointSteps })
+    daemon.signal(signal)
+    _ = await daemon.ended()
+    // Away for longer than it takes to ask again.
+    try await Task.sleep(for: .seconds(1))
+    let next = try await start()
+    let seen = try await trained
+    #expect(seen.status == 0 && seen.output.contains("succeeded animals@1"), "\(seen.output)\(seen.errors)")
+    #expect(seen.errors.components(separatedBy: "broke off").count == 2, "\(seen.errors)")
+    #expect(seen.errors.contains("draining") == (signal == SIGTERM))
+    // No event is shown twice: the job is queued once at the start, and once more after the break.
+    let lines = seen.errors.split(separator: "\n")
+    let place = try #require(lines.firstIndex { $0.contains("broke off") })
+    #expect(lines[..<place].count { $0 == "running" } == 1, "\(seen.errors)")
+    #expect(lines[place...].count { $0 == "running" } == 1, "\(seen.errors)")
+
+    // Patience ends, and there is none for a daemon that was never there.
+    async let watched = blocking {
+      try Command.corad([
+        "train", "animals", "--data", rows, "--epochs", "100", "--wait", "--patience", "1", "--url", socket,
+      ])
+    }
+    #expect(
+      try await eventually { try await next.done(.get, "/jobs?state=running")["items"].items.count == 1 })
+    #expect(await next.kill() == .signal(SIGKILL))
+    let lost = try await watched
+    #expect(lost.status == 3 && lost.errors.contains("broke off") && lost.output.isEmpty, "\(lost.errors)")
+    let never = try await blocking { try Command.corad(["jobs", "watch", "job_1", "--url", socket]) }
+    #expect(never.status == 3 && !never.errors.contains("broke off"), "\(never.errors)")
   }
 
   @Test func subspacesAreListedShownAndMade() async throws {

@@ -1,3 +1,4 @@
+import DaemonSupport
 import Foundation
 import Testing
 
@@ -47,9 +48,22 @@ import Testing
     #expect(try printed(["--config", kept]) == fromVariables)
   }
 
+  @Test func aFlagIsTrueOrFalse() throws {
+    let folder = try TemporaryFolder()
+    let file = folder.path + "/corad.json"
+    try #"{"deterministic": true}"#.write(toFile: file, atomically: true, encoding: .utf8)
+    #expect(try printed()["deterministic"] == .bool(false))
+    #expect(try printed(["--config", file])["deterministic"] == .bool(true))
+    let off = ["CORAD_DETERMINISTIC": "false"]
+    #expect(try printed(["--config", file], environment: off)["deterministic"] == .bool(false))
+    #expect(try printed(["--deterministic"], environment: off)["deterministic"] == .bool(true))
+    #expect(try printed(["--config", file, "--no-deterministic"])["deterministic"] == .bool(false))
+  }
+
   @Test(arguments: [
     (#"{"lane": 1}"#, "lane"), (#"{"lanes": "many"}"#, "lanes"), (#"{"lanes": -1}"#, "lanes"),
     (#"{"listen": 8080}"#, "listen"), (#"{"body_bytes": 1.5}"#, "body_bytes"), ("[]", "config"),
+    (#"{"deterministic": 1}"#, "deterministic"), (#"{"deterministic": "yes"}"#, "deterministic"),
     (#"{"drain_timeout_ms": 3600001}"#, "drain_timeout_ms"), ("{", "config"),
   ])
   func wrongFilesNameTheirKey(text: String, key: String) throws {

@@ -1,5 +1,7 @@
+import DaemonSupport
 import Foundation
 import HTTPWire
+import TestSupport
 import Testing
 
 /// The live daemon dies by SIGKILL on either side of every kind of commit while it trains. What a client was told is
@@ -57,6 +59,51 @@ import Testing
     let ended = try await daemon.finished(long)
     #expect(ended["state"].string == "succeeded" && ended["version"].int == 1, "\(ended)")
     #expect(try file.version(1, of: "long") == prepared.uninterrupted["cora"])
+    #expect(await daemon.terminate() == .exit(0))
+    #expect(try await file.verify() == [])
+  }
+
+  /// The same of a task that writes, killed from outside, twice.
+  @Test(arguments: CrashWorkbench.methods) func aWriterThatIsKilledGoesOnToTheSameBytes(
+    method: String
+  ) async throws {
+    let base = try MadeDecoder(.withTokenizer, tokenizer: "qwen.json")
+    let folder = try TemporaryFolder()
+    let file = StoreFile(path: folder.path + "/store.sqlite")
+    func start() async throws -> LiveDaemon {
+      try await LiveDaemon.start(
+        store: file.path, folder: folder.path, model: base.directory, arguments: CrashWorkbench.arguments)
+    }
+    func order(_ task: String) -> String {
+      CrashWorkbench.long(task, method: method, kind: "generation", epochs: 40)
+    }
+    var daemon = try await start()
+    let reference = try await daemon.finished(try await daemon.accept(order("reference")))
+    #expect(reference["state"].string == "succeeded", "\(reference)")
+    let job = try await daemon.accept(order("killed"))
+    var kept = 0
+    for _ in 0..<2 {
+      let reached = kept + 2 * CrashWorkbench.checkpointSteps
+      #expect(
+        try await eventually { try await daemon.done(.get, "/jobs/\(job)")["step"].int ?? 0 >= reached })
+      #expect(await daemon.kill() == .signal(SIGKILL))
+      #expect(try file.text("SELECT state FROM jobs WHERE id = ?", job) == "running")
+      let step = try file.count("SELECT max(step) FROM checkpoints WHERE job = ?", job)
+      #expect(step > kept && step % CrashWorkbench.checkpointSteps == 0)
+      kept = step
+      daemon = try await start()
+    }
+    let ended = try await daemon.finished(job)
+    #expect(ended["state"].string == "succeeded" && ended["steps"] == reference["steps"], "\(ended)")
+    let bytes = try #require(try file.version(1, of: "killed"))
+    #expect(try file.version(1, of: "reference") == bytes)
+    // It went on: no step before the checkpoint was taken again.
+    let first = try file.count(
+      """
+      SELECT min(data ->> 'step') FROM job_events WHERE job = ?1 AND kind = 'step'
+        AND id > (SELECT max(id) FROM job_events WHERE job = ?1 AND data ->> 'state' = 'running')
+      """, job)
+    #expect(first > kept)
     #expect(await daemon.terminate() == .exit(0))
     #expect(try await file.verify() == [])
   }

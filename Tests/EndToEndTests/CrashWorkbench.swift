@@ -1,3 +1,4 @@
+import DaemonSupport
 import Digests
 import Foundation
 import GRDB
@@ -13,22 +14,25 @@ enum CrashWorkbench {
   /// Jobs whose end is compared with an uninterrupted run's, by method.
   static let methods = ["cora", "lora"]
 
-  /// Rows that a head can tell apart.
-  private static func rows(_ count: Int) -> String {
+  /// Rows that a head can tell apart, or that a writer can learn.
+  private static func rows(_ count: Int, kind: String = "classification") -> String {
     let things = ["sky", "car", "shirt", "house", "wall", "flower", "bird", "apple"]
     let meals = ["soup", "bread", "rice", "cheese", "omelette", "cake", "noodles", "salad"]
+    let (text, label) = kind == "generation" ? ("prompt", "completion") : ("text", "label")
     return (0..<count).map { index in
       index.isMultiple(of: 2)
-        ? #"{"text":"the \#(things[index / 2 % 8]) number \#(index) is red","label":"colour"}"#
-        : #"{"text":"we cook \#(meals[index / 2 % 8]) for \#(index) guests","label":"food"}"#
+        ? #"{"\#(text)":"the \#(things[index / 2 % 8]) number \#(index) is red","\#(label)":"colour"}"#
+        : #"{"\#(text)":"we cook \#(meals[index / 2 % 8]) for \#(index) guests","\#(label)":"food"}"#
     }.joined(separator: ",")
   }
 
-  /// A job of 80 steps, always the same but for its task.
-  static func long(_ task: String, method: String) -> String {
+  /// A job of 8 steps an epoch, always the same but for its task.
+  static func long(
+    _ task: String, method: String, kind: String = "classification", epochs: Int = 10
+  ) -> String {
     """
-    {"task":"\(task)","method":"\(method)","rank":4,"epochs":10,"batch_size":8,"validation":0.1,"seed":7,
-     "data":{"examples":[\(rows(64))]}}
+    {"task":"\(task)","kind":"\(kind)","method":"\(method)","rank":4,"epochs":\(epochs),"batch_size":8,
+     "validation":0.1,"seed":7,"data":{"examples":[\(rows(64, kind: kind))]}}
     """
   }
 

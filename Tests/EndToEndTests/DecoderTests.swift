@@ -1,3 +1,4 @@
+import DaemonSupport
 import Foundation
 import HTTPWire
 import TestSupport
@@ -16,7 +17,9 @@ import Testing
     let rows = folder.path + "/rows.ndjson"
     try Rows.file(48).write(toFile: rows, atomically: true, encoding: .utf8)
     let daemon = try await LiveDaemon.start(
-      store: store, folder: folder.path, model: made.directory, arguments: ["--weights", "bf16"])
+      store: store, folder: folder.path, model: made.directory,
+      arguments: ["--weights", "bf16", "--deterministic"])
+    #expect(daemon.log.contains("deterministic: "))
     let base = try await daemon.send(.get, "/base").json
     #expect(base["architecture"].string == "qwen3" && base["family"].string == "decoder")
     #expect(base["weights"].string == "bf16" && base["dtype"].string == "F32")
@@ -42,7 +45,8 @@ import Testing
       .post, "/adapters/base/infer", body: #"{"inputs":"a text","parameters":{"max_tokens":4}}"#)
     #expect(bare.status == 200 && bare.json["outputs"].items.count == 1, "\(bare.text)")
     let embedded = try await daemon.send(.post, "/v1/embeddings", body: #"{"model":"base","input":"a"}"#)
-    #expect(embedded.status == 422 && embedded.json["error"]["param"].string == "task", "\(embedded.text)")
+    #expect(embedded.status == 422 && embedded.json["error"]["param"].string == "/model", "\(embedded.text)")
+    #expect(embedded.json["error"]["message"].string?.hasPrefix("/model is the bare base") == true)
     let classifier = try await daemon.send(
       .post, "/v1/completions", body: #"{"model":"animals","prompt":"a"}"#)
     #expect(

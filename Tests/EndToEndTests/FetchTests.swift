@@ -1,3 +1,4 @@
+import DaemonSupport
 import Digests
 import Foundation
 import HTTPServer

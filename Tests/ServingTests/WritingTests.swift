@@ -252,6 +252,22 @@ import Training
     }
   }
 
+  /// What is left out has the API's defaults, whatever the folder asks for.
+  @Test func aFoldersSamplingIsNotTaken() async throws {
+    let file =
+      #"{"eos_token_id": [100000], "do_sample": false, "temperature": 0.01, "top_k": 1, "top_p": 0.01}"#
+    try await Self.withWriter(files: ["generation_config.json": file]) { node in
+      var texts: Set<[Int32]> = []
+      for _ in 0..<3 {
+        let drawn = Self.request(.text("a story")) {
+          ($0.temperature, $0.maxTokens) = (WritingOptions().temperature, 24)
+        }
+        texts.insert(try await Self.answer(node, drawn).ids)
+      }
+      #expect(texts.count == 3)
+    }
+  }
+
   @Test func probabilitiesComeWithTheTokensOwnBytes() async throws {
     try await Self.withWriter { node in
       let answer = try await Self.answer(
@@ -393,6 +409,42 @@ import Training
       first.pieces.cancel()
       #expect(try await Self.isIdle(node))
       #expect(try await Self.answer(node, Self.request(.text("a"))).ids.count == 12)
+    }
+  }
+
+  @Test func tasksThatWriteAndThatWaitAreNamed() async throws {
+    // 512 bytes a token: one of the prompts fits on the one lane.
+    try await Self.withWriter(
+      positions: 8_192, adjust: { ($0.keyValueCacheBytes, $0.lanes) = (4_096 * 512, 1) }
+    ) { node in
+      func named(running: [String], waiting: [String], requests: Int) async throws -> Bool {
+        let end = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < end {
+          let metrics = await node.metrics()
+          if metrics.tasksRunning == running, metrics.tasksWaiting == waiting,
+            metrics.requestsRunning == requests
+          {
+            return true
+          }
+          try await Task.sleep(for: .milliseconds(1))
+        }
+        return false
+      }
+      let learnt = try await DecoderNodeTests.learn(node, .generation, task: "writer")
+      #expect(learnt.state == .succeeded)
+      func begin(_ token: Int32, _ task: String) async throws -> Writing {
+        try await Self.begin(
+          node,
+          Self.request(.tokens(Array(repeating: token, count: 2_100)), task: task) { $0.maxTokens = 1_900 })
+      }
+      let first = try await begin(5, "base")
+      let second = try await begin(6, "writer")
+      #expect(try await named(running: [], waiting: ["writer"], requests: 1))
+      first.pieces.cancel()
+      #expect(try await named(running: ["writer"], waiting: [], requests: 1))
+      second.pieces.cancel()
+      #expect(try await Self.isIdle(node))
+      #expect(try await named(running: [], waiting: [], requests: 0))
     }
   }
 

@@ -110,6 +110,31 @@ import Testing
     #expect(try await store.verify(digest: testDigest).isEmpty)
   }
 
+  @Test func whetherItCanBeWrittenIsKnown() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    func queryOnly(_ value: String) async throws {
+      try await store.pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA query_only = \(value)") }
+    }
+    _ = try await store.publish(newVersion(), activation: .always)
+    try await queryOnly("ON")
+    // The last write was taken, and the next one is not.
+    try await store.checkWritable(asOf: .seconds(600))
+    await #expect(throws: StoreError.readOnly) { try await store.checkWritable(asOf: .zero) }
+    await #expect(throws: StoreError.readOnly) { try await store.checkWritable(asOf: .seconds(600)) }
+    try await queryOnly("OFF")
+    await #expect(throws: StoreError.readOnly) { try await store.checkWritable(asOf: .seconds(600)) }
+    try await store.checkWritable(asOf: .zero)
+    // A request that is refused is no fault of the file.
+    await #expect(throws: StoreError.self) { try await store.deleteTask("none") }
+    try await store.checkWritable(asOf: .seconds(600))
+    try await store.pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA max_page_count = 60") }
+    let large = newVersion(bytes: Array(repeating: 1, count: 1_000_000))
+    await #expect(throws: StoreError.full) { try await store.publish(large, activation: .always) }
+    await #expect(throws: StoreError.full) { try await store.checkWritable(asOf: .seconds(600)) }
+    #expect(try await store.verify(digest: testDigest).isEmpty)
+  }
+
   @Test func aBackupIsAStore() async throws {
     let place = try TemporaryStore()
     let store = try place.open()

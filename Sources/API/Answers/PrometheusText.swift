@@ -108,7 +108,8 @@ enum PrometheusText {
         "vllm:num_requests_waiting", help: "Requests that wait.", .gauge,
         Double(metrics.requestsWaiting)),
       MetricSample(
-        "vllm:lora_requests_info", help: "Tasks that run and that wait, at this time.", .gauge, metrics.time,
+        "vllm:lora_requests_info", help: "Tasks that run and that wait, to answer or to write, at this time.",
+        .gauge, metrics.time,
         labels: [
           ("max_lora", String(metrics.tasks)),
           ("running_lora_adapters", metrics.tasksRunning.joined(separator: ",")),

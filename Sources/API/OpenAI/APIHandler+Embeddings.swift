@@ -13,10 +13,13 @@ extension APIHandler {
     let model = try ModelName(body.model)
     var options = InferenceOptions()
     options.version = model.version
-    let result = try await serving { [options] () throws(ServingError) in
-      try await node.infer(
+    let result: InferenceResult
+    do throws(ServingError) {
+      result = try await node.infer(
         task: model.task, inputs: body.inputs, options: options, timeoutMilliseconds: timeout,
         principal: call.principal)
+    } catch {
+      throw Problem(error.naming("/model", for: "task"))
     }
     let source = result.source(0)
     guard source.kind == .embedding else {
@@ -47,5 +50,14 @@ extension APIHandler {
           }
         })
     }
+  }
+}
+
+extension ServingError {
+  /// The same of a request that calls a field by another name.
+  fileprivate func naming(_ pointer: String, for field: String) -> ServingError {
+    guard case .validation(let errors) = self else { return self }
+    return .validation(
+      errors.map { $0.pointer == field ? FieldError(pointer, $0.detail, allowed: $0.allowed) : $0 })
   }
 }

@@ -58,6 +58,7 @@ extension APIHandler {
 
   func createFile(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
+    try call.needsBody()
     guard MediaTypes.ofBody(call.head) == MediaTypes.form else {
       throw Problem(
         .unsupportedMediaType, "The body must be a form.", [("supported", .texts([MediaTypes.form]))])

@@ -18,6 +18,7 @@ enum ProblemCode: String, CaseIterable, Sendable {
   case jobState = "job-state"
   case idempotencyConflict = "idempotency-conflict"
   case inUse = "in-use"
+  case lengthRequired = "length-required"
   case bodyTooLarge = "body-too-large"
   case uriTooLong = "uri-too-long"
   case unsupportedMediaType = "unsupported-media-type"
@@ -73,6 +74,7 @@ enum ProblemCode: String, CaseIterable, Sendable {
     case .idempotencyConflict:
       Entry(status: 409, title: "The idempotency key was used for another request.")
     case .inUse: Entry(status: 409, title: "The resource is in use.")
+    case .lengthRequired: Entry(status: 411, title: "The request says nothing of the body that it needs.")
     case .bodyTooLarge: Entry(status: 413, title: "The body is too large.", members: ["limit_bytes"])
     case .uriTooLong: Entry(status: 414, title: "The request target is too long.", members: ["limit_bytes"])
     case .unsupportedMediaType:

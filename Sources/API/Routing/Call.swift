@@ -31,8 +31,16 @@ struct Call: Sendable {
   /// Bytes of a body above which reading it leaves the connection's loop.
   static let inlineBytes = 32 << 10
 
+  /// Refuses a head without a length and without chunks, which says that there is no body (RFC 9112 §6.3), for operations
+  /// that need one. A body whose length is 0 is there, and is refused for what it lacks.
+  func needsBody() throws(Problem) {
+    if head.framing == .chunked || head.fields.contains("content-length") { return }
+    throw Problem(.lengthRequired, "Content-Length or Transfer-Encoding: chunked is missing.")
+  }
+
   /// The bytes of a body that says that it is JSON.
   func body(limitBytes: Int) async throws(Problem) -> [UInt8] {
+    try needsBody()
     guard MediaTypes.ofBody(head) == MediaTypes.json else {
       throw Problem(
         .unsupportedMediaType, "The body must be JSON.", [("supported", .texts([MediaTypes.json]))])

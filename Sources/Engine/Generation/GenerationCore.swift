@@ -42,6 +42,8 @@ final class GenerationCore {
 
   var isEmpty: Bool { planner.isEmpty }
   var ids: [UInt64] { Array(rows.keys) }
+  /// Requests that hold a row.
+  var running: [UInt64] { planner.runningIDs }
   /// Tokens that a request may have at most.
   var limitTokens: Int { cache.limitPages * cache.pageTokens }
 

@@ -3,6 +3,9 @@ public struct GenerationFigures: Sendable, Equatable {
   /// Requests that hold a row, and that wait for one.
   public var running = 0
   public var waiting = 0
+  /// Tasks with a request that holds a row, and with one that waits; the bare base is none.
+  public var tasksRunning: Set<String> = []
+  public var tasksWaiting: Set<String> = []
   /// Pages of keys and values that are held, those that are kept for reuse included, and a page's bytes.
   public var pages = 0
   public var pageBytes = 0
@@ -23,6 +26,8 @@ public struct GenerationFigures: Sendable, Equatable {
     var sum = left
     sum.running += right.running
     sum.waiting += right.waiting
+    sum.tasksRunning.formUnion(right.tasksRunning)
+    sum.tasksWaiting.formUnion(right.tasksWaiting)
     sum.pages += right.pages
     sum.pageBytes = max(left.pageBytes, right.pageBytes)
     sum.prefixPages += right.prefixPages

@@ -17,6 +17,8 @@ public struct GenerationRequest: Sendable {
   public let subspace: ResidentSubspace?
   /// The version's digest, empty for the bare base: keys and values are shared inside one version alone.
   public let version: String
+  /// Whose version it is, for the figures; empty for the bare base.
+  public let task: String
   /// Who asks: steps are shared fairly between principals, prefixes within one.
   public let principal: String
   /// Special tokens are no part of the text.
@@ -25,7 +27,7 @@ public struct GenerationRequest: Sendable {
   public init(
     prompt: [Int32], maxTokens: Int? = nil, sampling: SamplingSettings = .greedy,
     endTokens: Set<Int32> = [], stopStrings: [String] = [], adapter: ResidentAdapter? = nil,
-    subspace: ResidentSubspace? = nil, version: String = "", principal: String = "",
+    subspace: ResidentSubspace? = nil, version: String = "", task: String = "", principal: String = "",
     skipsSpecialTokens: Bool = true
   ) {
     self.prompt = prompt
@@ -36,6 +38,7 @@ public struct GenerationRequest: Sendable {
     self.adapter = adapter
     self.subspace = subspace
     self.version = version
+    self.task = task
     self.principal = principal
     self.skipsSpecialTokens = skipsSpecialTokens
   }

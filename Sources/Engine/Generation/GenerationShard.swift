@@ -20,8 +20,10 @@ final class GenerationShard: @unchecked Sendable {
     var arrivals: [Arrival] = []
     var cancelled: [UInt64] = []
     var cancelsAll = false
-    /// Requests that have not ended.
-    var open = 0
+    /// Tasks of the requests that have not ended.
+    var open: [UInt64: String] = [:]
+    /// Of these, those that hold a row.
+    var running: [UInt64] = []
     /// A step is under way or queued.
     var isActive = false
     /// After the last step.
@@ -55,17 +57,22 @@ final class GenerationShard: @unchecked Sendable {
     inbox.withLock { inbox in
       var figures = inbox.figures
       figures.waiting += inbox.arrivals.count
+      var waiting = inbox.open
+      for id in inbox.running {
+        if let task = waiting.removeValue(forKey: id), !task.isEmpty { figures.tasksRunning.insert(task) }
+      }
+      figures.tasksWaiting = Set(waiting.values.lazy.filter { !$0.isEmpty })
       return figures
     }
   }
 
   /// Requests that have not ended.
-  var open: Int { inbox.withLock { $0.open } }
+  var open: Int { inbox.withLock { $0.open.count } }
 
   func add(_ arrival: Arrival) {
     change { inbox in
       inbox.arrivals.append(arrival)
-      inbox.open += 1
+      inbox.open[arrival.id] = arrival.request.task
     }
   }
 
@@ -104,10 +111,12 @@ final class GenerationShard: @unchecked Sendable {
     for id in cancelsAll ? core.ids : cancelled { core.end(id, .cancelled) }
     // A shard alone has the idle lanes for itself.
     lanes.withIdleLanes(arena) { core.step(primary: primary(), arena: arena) }
-    let (figures, isEmpty, ends) = (core.figures, core.isEmpty, core.takeEnds())
+    let (figures, running, isEmpty, ends) = (core.figures, core.running, core.isEmpty, core.takeEnds())
+    let endedIDs = ends.map(\.row.id)
     let goesOn = inbox.withLock { inbox in
       inbox.figures = figures
-      inbox.open -= ends.count
+      inbox.running = running
+      for id in endedIDs { inbox.open[id] = nil }
       inbox.isActive =
         !isEmpty || !inbox.arrivals.isEmpty || !inbox.cancelled.isEmpty || inbox.cancelsAll
       return inbox.isActive

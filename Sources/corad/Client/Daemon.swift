@@ -78,14 +78,6 @@ struct Daemon {
     }
   }
 
-  func events(_ path: String, onEvent: (ServerSentEvent) -> Bool) throws {
-    do throws(ClientError) {
-      try http.events(path, onEvent: onEvent)
-    } catch {
-      throw Self.failure(error, address)
-    }
-  }
-
   /// All pages of a list.
   func items(_ path: String) throws -> [JSON] {
     var items: [JSON] = []
@@ -104,7 +96,8 @@ struct Daemon {
     return text.addingPercentEncoding(withAllowedCharacters: plain) ?? text
   }
 
-  private func checked(_ response: ClientResponse) throws(ClientError) -> ClientResponse {
+  /// The answer, or its refusal.
+  func checked(_ response: ClientResponse) throws(ClientError) -> ClientResponse {
     if response.status >= 400 { throw .refusedStream(status: response.status, body: response.body) }
     return response
   }

@@ -3,35 +3,87 @@ internal import Foundation
 internal import HTTPClient
 internal import HTTPWire
 
+/// How a job is followed.
+struct FollowOptions: ParsableArguments {
+  @Option(
+    help: "Seconds to wait for a daemon that goes away while a job is followed: it takes its jobs up again.")
+  var patience = 60
+}
+
 /// Shows a job as it moves: one live line for a person, a line an event for a log.
 struct JobFollower {
   let daemon: Daemon
-  let isQuiet: Bool
+  let options: FollowOptions
 
-  /// Follows the job to its end.
+  /// Follows the job to its end. Where the daemon goes away, the stream goes on after the last event when it is back.
   ///
   /// - Returns: the job as it ended.
   /// - Throws: an exit code.
   func follow(_ id: String) throws -> JSON {
-    let isLive = Terminal.isInteractive
+    let path = "/jobs/\(Daemon.escaped(id))"
+    let patience = Duration.seconds(options.patience)
     var steps = 0
-    try daemon.events("/jobs/\(Daemon.escaped(id))/events") { event in
-      if event.event == "error" {
-        // The stream ends for a reason of the daemon's, not of the job's: its state is asked for below.
-        Terminal.complain((isLive ? "\r\u{1b}[K" : "") + "corad: " + Daemon.problem(500, event.data))
-        return true
+    var last: String?
+    var lostAt: ContinuousClock.Instant?
+    while true {
+      var answer: ClientResponse?
+      // A stream that ends before the job does.
+      var failure = ClientError.connectionLost(code: 0)
+      do throws(ClientError) {
+        try daemon.http.events(path + "/events", lastEventID: last, retries: 0) { event in
+          show(event, &steps)
+          if event.event != "error" { (last, lostAt) = (event.id ?? last, nil) }
+          return true
+        }
+        answer = try daemon.checked(try daemon.http.send(.get, path))
+      } catch {
+        failure = error
       }
-      guard !isQuiet, let data = try? JSON(bytes: event.data) else { return true }
-      steps = data["steps"]?.int ?? steps
-      let line = Self.line(event.event ?? "event", data, steps: steps)
-      if isLive, event.event == "step" || data["step"] != nil, data["metrics"] == nil {
-        Terminal.progress("\r\u{1b}[K" + line)
-      } else {
-        Terminal.progress((isLive ? "\r\u{1b}[K" : "") + line + "\n")
+      if let job = try answer.map({ try JSON(bytes: $0.body) }), Self.hasEnded(job) { return job }
+      let since = lostAt ?? .now
+      guard last != nil, Self.mayPass(failure), ContinuousClock.now - since < patience else {
+        throw Daemon.failure(failure, daemon.address)
       }
-      return true
+      if lostAt == nil {
+        note("corad: the stream of \(daemon.address) broke off; it is asked again for \(options.patience) s")
+      }
+      lostAt = since
+      Thread.sleep(forTimeInterval: 0.2)
     }
-    return try JSON(bytes: daemon.get("/jobs/\(Daemon.escaped(id))").body)
+  }
+
+  private static func hasEnded(_ job: JSON) -> Bool {
+    ["succeeded", "failed", "cancelled"].contains(job["state"]?.string)
+  }
+
+  /// Whether a daemon that starts again, or a proxy before it, may have failed so.
+  private static func mayPass(_ error: ClientError) -> Bool {
+    switch error {
+    case .unreachable, .connectionLost, .malformedAnswer(.peerGone),
+      .malformedAnswer(.malformed(.truncatedBody, _)), .refusedStream(502...504, _):
+      true
+    case .invalidURL, .unresolvedHost, .timeout, .tls, .malformedAnswer, .refusedStream: false
+    }
+  }
+
+  private func show(_ event: ServerSentEvent, _ steps: inout Int) {
+    if event.event == "error" {
+      // The stream ends for a reason of the daemon's, not of the job's: its state is asked for next.
+      return note("corad: " + Daemon.problem(500, event.data))
+    }
+    guard let data = try? JSON(bytes: event.data) else { return }
+    steps = data["steps"]?.int ?? steps
+    let line = Self.line(event.event ?? "event", data, steps: steps)
+    if Terminal.isInteractive, event.event == "step" || data["step"] != nil, data["metrics"] == nil {
+      Terminal.progress("\r\u{1b}[K" + line)
+    } else {
+      note(line)
+    }
+  }
+
+  /// A line of its own, in place of the live one.
+  private func note(_ line: String) {
+    Terminal.complain((Terminal.isInteractive ? "\r\u{1b}[K" : "") + line)
   }
 
   /// Follows, prints the end and turns it into the command's exit.

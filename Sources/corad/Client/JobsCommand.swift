@@ -50,10 +50,11 @@ struct JobsCommand: ParsableCommand {
   struct Watch: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Follows a job to its end.")
     @Argument(help: "Id of the job.") var job: String
+    @OptionGroup var follow: FollowOptions
     @OptionGroup var client: ClientOptions
 
     func run() throws {
-      try JobFollower(daemon: client.daemon(), isQuiet: false).finish(job, json: client.json)
+      try JobFollower(daemon: client.daemon(), options: follow).finish(job, json: client.json)
     }
   }
 

@@ -65,6 +65,7 @@ struct SubspaceCommand: ParsableCommand {
     @Flag(help: "Take the mean off before the factorisation.") var center = false
     @Flag(name: .customLong("default"), help: "New versions use it from now on.") var makeDefault = false
     @Flag(help: "Follow the job to its end.") var wait = false
+    @OptionGroup var follow: FollowOptions
     @OptionGroup var client: ClientOptions
 
     func run() throws {
@@ -80,7 +81,7 @@ struct SubspaceCommand: ParsableCommand {
       let answer = try daemon.post("/subspaces", .object(body))
       let job = try JSON(bytes: answer.body)
       let id = job["id"]?.string ?? ""
-      if wait { return try JobFollower(daemon: daemon, isQuiet: false).finish(id, json: client.json) }
+      if wait { return try JobFollower(daemon: daemon, options: follow).finish(id, json: client.json) }
       Terminal.print(client.json ? answer.text : "\(id) \(job["state"]?.text ?? "")")
     }
   }

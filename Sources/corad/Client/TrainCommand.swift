@@ -48,6 +48,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "TASK@VERSION to start from.") var from: String?
   @Option(help: "The same key makes the same job once.") var idempotencyKey: String?
   @Flag(help: "Follow the job to its end.") var wait = false
+  @OptionGroup var follow: FollowOptions
   @OptionGroup var client: ClientOptions
 
   /// Bytes of a file above which it is uploaded as a data set of its own.
@@ -68,7 +69,7 @@ struct TrainCommand: ParsableCommand {
     let id = job["id"]?.string ?? ""
     if wait {
       if !client.json { Terminal.complain("job \(id)") }
-      return try JobFollower(daemon: daemon, isQuiet: false).finish(id, json: client.json)
+      return try JobFollower(daemon: daemon, options: follow).finish(id, json: client.json)
     }
     Terminal.print(client.json ? answer.text : "\(id) \(job["state"]?.text ?? "")")
   }

@@ -9,6 +9,7 @@ internal import Serving
 struct DaemonConfiguration: Sendable, Encodable {
   var model: String?
   var weights = "f32"
+  var deterministic = false
   var store = "corad.sqlite"
   var listen = ["127.0.0.1:8080"]
   var apiKeyFile: String?
@@ -40,7 +41,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var logLevel = "info"
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case model, weights, store, listen
+    case model, weights, deterministic, store, listen
     case apiKeyFile = "api_key_file"
     case tlsCertificate = "tls_certificate"
     case tlsKey = "tls_key"
@@ -104,6 +105,7 @@ struct DaemonConfiguration: Sendable, Encodable {
         switch member {
         case .string(let text): .string(text)
         case .int(let number): .int(number)
+        case .bool(let flag): .bool(flag)
         case .array(let array) where array.allSatisfy({ $0.string != nil }):
           .stringArray(array.compactMap(\.string))
         default: nil
@@ -133,6 +135,9 @@ struct DaemonConfiguration: Sendable, Encodable {
     func optional(_ key: CodingKeys, _ value: inout String?) throws {
       if case .string(let found)? = try find(key, .string, "a text") { value = found }
     }
+    func flag(_ key: CodingKeys, _ value: inout Bool) throws {
+      if case .bool(let found)? = try find(key, .bool, "true or false") { value = found }
+    }
     func list(_ key: CodingKeys, _ value: inout [String]) throws {
       if case .stringArray(let found)? = try find(key, .stringArray, "a list of texts") { value = found }
     }
@@ -145,6 +150,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     }
     try optional(.model, &model)
     try text(.weights, &weights)
+    try flag(.deterministic, &deterministic)
     try text(.store, &store)
     try list(.listen, &listen)
     try optional(.apiKeyFile, &apiKeyFile)
@@ -186,6 +192,7 @@ struct DaemonConfiguration: Sendable, Encodable {
         key: "weights", detail: "is \(weights), must be one of \(formats.joined(separator: ", "))")
     }
     serving.weights = weights
+    serving.checksDeterminism = deterministic
     serving.cacheBytes = cacheBytes
     serving.keyValueCacheBytes = keyValueCacheBytes
     serving.lanes = lanes

@@ -18,6 +18,10 @@ struct ServeCommand: AsyncParsableCommand {
     help:
       "What the base's weights are held as: \(ServingConfiguration.weightFormats.joined(separator: ", ")).")
   var weights: String?
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Check at start that no answer depends on what is computed beside it: always so, and free.")
+  var deterministic: Bool?
   @Option(help: "Database file; made where it is missing.") var store: String?
   @Option(help: "HOST:PORT or unix:PATH; repeatable.") var listen: [String] = []
   @Option(help: "File whose first line is the bearer key to ask for.") var apiKeyFile: String?
@@ -184,6 +188,7 @@ struct ServeCommand: AsyncParsableCommand {
     for (key, value) in lists where !value.isEmpty {
       flags[key] = ConfigValue(.stringArray(value), isSecret: false)
     }
+    if let deterministic { flags["deterministic"] = ConfigValue(.bool(deterministic), isSecret: false) }
     for (key, value) in numbers { if let value { flags[key] = ConfigValue(.int(value), isSecret: false) } }
     return flags
   }
