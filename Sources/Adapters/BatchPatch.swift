@@ -28,7 +28,7 @@ public struct RowGroup: Sendable {
 /// One batch, one lane: it remembers Z between the calls for a site.
 public final class BatchPatch: ProjectionPatch {
   private let sites: [Site]
-  private let groups: [RowGroup]
+  private let groups: [Group]
   private let primary: ResidentSubspace?
   /// By site: the largest rank among the rows that use the primary B; 0 where none does.
   private let sharedRanks: [Int]
@@ -37,18 +37,33 @@ public final class BatchPatch: ProjectionPatch {
   private var ownZ: [[(rows: Range<Int>, z: MatrixView, columns: PackedWeights)]]
   private var isPrepared: [Bool]
 
+  /// A group of at least one row.
+  private struct Group {
+    let rows: Range<Int>
+    let adapter: ResidentAdapter?
+    let subspace: ResidentSubspace?
+    /// The adapter's subspace is the primary one.
+    let isPrimary: Bool
+  }
+
   /// - Parameter groups: in row order, covering every row of the batch once; sorted by subspace, then task.
   public init(sites: [Site], groups: [RowGroup], primary: ResidentSubspace?) {
     self.sites = sites
-    self.groups = groups
+    self.groups = groups.filter { !$0.rows.isEmpty }.map {
+      Group(
+        rows: $0.rows, adapter: $0.adapter, subspace: $0.subspace,
+        isPrimary: primary != nil && $0.subspace?.digest == primary?.digest)
+    }
     self.primary = primary
     var ranks = [Int](repeating: 0, count: sites.count)
     var adapted = [Bool](repeating: false, count: sites.count)
-    for group in groups where !group.rows.isEmpty {
+    for group in self.groups {
       guard let adapter = group.adapter else { continue }
-      for site in sites.indices where adapter.rank(site) > 0 {
+      for site in sites.indices {
+        let rank = adapter.rank(site)
+        guard rank > 0 else { continue }
         adapted[site] = true
-        if Self.isShared(group, adapter, site, primary) { ranks[site] = max(ranks[site], adapter.rank(site)) }
+        if Self.isShared(group, adapter, site, primary) { ranks[site] = max(ranks[site], rank) }
       }
     }
     sharedRanks = ranks
@@ -59,10 +74,9 @@ public final class BatchPatch: ProjectionPatch {
   }
 
   private static func isShared(
-    _ group: RowGroup, _ adapter: ResidentAdapter, _ site: Int, _ primary: ResidentSubspace?
+    _ group: Group, _ adapter: ResidentAdapter, _ site: Int, _ primary: ResidentSubspace?
   ) -> Bool {
-    guard let primary, adapter.privateBasis(site) == nil else { return false }
-    return group.subspace?.digest == primary.digest && primary.columns[site] != nil
+    group.isPrimary && adapter.privateBasis(site) == nil && primary?.columns[site] != nil
   }
 
   public func adapts(_ site: Int) -> Bool { adapted[site] }
@@ -85,7 +99,7 @@ public final class BatchPatch: ProjectionPatch {
       sharedZ[site] = rank > 0 ? wide.columns(offset..<offset + rank) : nil
       offset += rank
     }
-    for group in groups where !group.rows.isEmpty {
+    for group in groups {
       let x = input.rows(group.rows)
       let target = wide.rows(group.rows)
       guard let adapter = group.adapter else {
@@ -95,8 +109,8 @@ public final class BatchPatch: ProjectionPatch {
       let fits = members.allSatisfy {
         adapter.rank($0) == sharedRanks[$0] && Self.isShared(group, adapter, $0, primary)
       }
-      if fits, let stacked = adapter.stackedCoefficients(range), stacked.rows == width {
-        Products.nt(x, stacked, into: target)
+      if fits, let coefficients = adapter.coefficients(of: range), coefficients.columns == width {
+        Products.nn(x, padded: coefficients, into: target)
         continue
       }
       for site in members { shrink(group, adapter, site, x, arena) }
@@ -105,7 +119,7 @@ public final class BatchPatch: ProjectionPatch {
 
   /// One group's Z at one site: into the shared columns, or into its own where another B expands it.
   private func shrink(
-    _ group: RowGroup, _ adapter: ResidentAdapter, _ site: Int, _ x: MatrixView, _ arena: Arena
+    _ group: Group, _ adapter: ResidentAdapter, _ site: Int, _ x: MatrixView, _ arena: Arena
   ) {
     let rank = adapter.rank(site)
     let isShared = Self.isShared(group, adapter, site, primary)
@@ -116,14 +130,14 @@ public final class BatchPatch: ProjectionPatch {
     }
     guard let a = adapter.coefficients(site) else { return }
     if isShared {
-      if let shared { Products.nt(x, a, into: shared.columns(0..<rank)) }
+      if let shared { Products.nn(x, padded: a, into: shared.columns(0..<rank)) }
       return
     }
     guard let columns = adapter.privateBasis(site) ?? group.subspace?.columns[site] else { return }
     // The packed product reads every column of B, so a rank below them is filled up with zeros.
     let z = arena.matrix(x.rows, columns.inputs)
     if rank < columns.inputs { z.columns(rank..<columns.inputs).fill(0) }
-    Products.nt(x, a, into: z.columns(0..<rank))
+    Products.nn(x, padded: a, into: z.columns(0..<rank))
     ownZ[site].append((group.rows, z, columns))
   }
 

@@ -4,16 +4,20 @@ public import Tensors
 /// training step's parameters.
 // SAFETY: FrozenFloats owns the memory · written in `init` alone, read-only afterwards, freed in `deinit`.
 public final class FrozenFloats: @unchecked Sendable {
+  /// Floats behind the last one that may be read, so that a kernel's last vector is whole.
+  private static let slack = 15
+
   public let count: Int
   private let memory: UnsafeMutablePointer<Float>
 
   /// `fill` writes all `count` floats; they are zero before.
   public init(count: Int, fill: (UnsafeMutablePointer<Float>) -> Void) {
     self.count = count
+    let capacity = count + Self.slack
     let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
-    memory = raw.bindMemory(to: Float.self, capacity: max(count, 1))
-    memory.initialize(repeating: 0, count: max(count, 1))
+      byteCount: capacity * MemoryLayout<Float>.stride, alignment: 64)
+    memory = raw.bindMemory(to: Float.self, capacity: capacity)
+    memory.initialize(repeating: 0, count: capacity)
     fill(memory)
   }
 
@@ -28,9 +32,12 @@ public final class FrozenFloats: @unchecked Sendable {
   public var bytes: Int { count * MemoryLayout<Float>.stride }
 
   /// A view to read, valid while this object lives.
-  public func matrix(at offset: Int, rows: Int, columns: Int) -> MatrixView {
-    precondition(offset >= 0 && offset + rows * columns <= count, "frozen floats: out of range")
-    return MatrixView(base: memory + offset, rows: rows, columns: columns, stride: columns)
+  /// - Parameter stride: floats from row to row; nil for `columns`.
+  public func matrix(at offset: Int, rows: Int, columns: Int, stride: Int? = nil) -> MatrixView {
+    let stride = stride ?? columns
+    let end = offset + (rows - 1) * stride + columns
+    precondition(offset >= 0 && rows > 0 && end <= count, "frozen floats: out of range")
+    return MatrixView(base: memory + offset, rows: rows, columns: columns, stride: stride)
   }
 
   /// A pointer to read, valid while this object lives.

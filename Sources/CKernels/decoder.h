@@ -15,6 +15,12 @@ static void attention_rows(tile t, ptrdiff_t rows, ptrdiff_t columns) {
   }
 }
 
+/* What the processor does not look for by itself: a page's part that is read after this one. */
+static void attention_ahead(const ck_attention *a, ptrdiff_t page, ptrdiff_t from, ptrdiff_t count) {
+  const char *at = weight_at(a->pages[page], from, a->format), *end = weight_at(at, count, a->format);
+  for (; at < end; at += 64) __builtin_prefetch(at);
+}
+
 static void attention(const ck_attention *a) {
   const ptrdiff_t keys = a->position + (a->rows - 1) / a->together + 1;
   const ptrdiff_t seen = a->window && a->position >= a->window ? a->position - a->window + 1 : 0;
@@ -23,8 +29,10 @@ static void attention(const ck_attention *a) {
     const ptrdiff_t page = at / a->pageTokens, from = at - page * a->pageTokens;
     const ptrdiff_t count = least(a->pageTokens - from, (keys - at + CK_PANEL - 1) / CK_PANEL * CK_PANEL);
     const tile t = {.x = a->q, .xRow = a->qStride, .xK = 1,
-                    .w = a->pages[page] + a->keyOffset + from * a->size, .wPanel = a->size * CK_PANEL,
-                    .wK = CK_PANEL, .k = a->size, .y = a->p + at, .yRow = a->pStride};
+                    .w = weight_at(a->pages[page], a->keyOffset + from * a->size, a->format),
+                    .wPanel = a->size * CK_PANEL, .wK = CK_PANEL, .format = a->format, .k = a->size, .y = a->p + at, .yRow = a->pStride};
+    if (at + count < keys)
+      attention_ahead(a, page + 1, a->keyOffset, least(a->pageTokens, keys - at - count) * a->size);
     attention_rows(t, a->rows, count);
     at += count;
   }
@@ -41,9 +49,11 @@ static void attention(const ck_attention *a) {
     const ptrdiff_t page = at / a->pageTokens, from = at - page * a->pageTokens;
     const ptrdiff_t count = least(a->pageTokens - from, keys - at);
     const tile t = {.x = a->p + at, .xRow = a->pStride, .xK = 1,
-                    .w = a->pages[page] + a->valueOffset + from * a->valueStride, .wPanel = CK_PANEL,
-                    .wK = a->valueStride, .k = count, .y = a->o, .yRow = a->oStride,
+                    .w = weight_at(a->pages[page], a->valueOffset + from * a->valueStride, a->format),
+                    .wPanel = CK_PANEL, .wK = a->valueStride, .format = a->format, .k = count, .y = a->o, .yRow = a->oStride,
                     .from = at > start ? FROM_Y : 0};
+    if (at + count < keys)
+      attention_ahead(a, page + 1, a->valueOffset, least(a->pageTokens, keys - at - count) * a->valueStride);
     attention_rows(t, a->rows, a->size);
     at += count;
   }

@@ -222,18 +222,20 @@ static void gather(const float *b, ptrdiff_t kStride, ptrdiff_t columnStride, pt
       to[i * CK_PANEL + j] = j < columns ? b[i * kStride + j * columnStride] : 0;
 }
 
-/* The three unpacked products differ in how A is walked and whether B's panel must be gathered. */
+/* The three unpacked products differ in how A is walked and whether B's panel must be gathered. Where it need not be,
+ * few rows span several panels. */
 CK_INLINE void small_product(const ck_product *a, ptrdiff_t aRow, ptrdiff_t aK, ptrdiff_t bK,
                              ptrdiff_t bColumn) {
   float panel[CK_SMALL_BLOCK * CK_PANEL] __attribute__((aligned(64)));
+  const int wide = a->padded && a->m <= CK_ROWS ? tile_panels(a->m) : 1;
   for (ptrdiff_t k = 0; k == 0 || k < a->k; k += CK_SMALL_BLOCK) {
     const ptrdiff_t length = least(CK_SMALL_BLOCK, a->k - k);
-    for (ptrdiff_t n = 0; n < a->n; n += CK_PANEL) {
-      const ptrdiff_t columns = least(CK_PANEL, a->n - n);
-      tile t = {.xRow = aRow, .xK = aK, .k = length, .yRow = a->cStride, .scale = a->scale, .scaled = 1,
-                .from = k || a->accumulate ? FROM_Y : 0};
+    for (ptrdiff_t n = 0; n < a->n; n += wide * CK_PANEL) {
+      const ptrdiff_t columns = least(wide * CK_PANEL, a->n - n);
+      tile t = {.xRow = aRow, .xK = aK, .wPanel = CK_PANEL, .k = length, .yRow = a->cStride, .scale = a->scale,
+                .scaled = 1, .from = k || a->accumulate ? FROM_Y : 0};
       const float *b = a->b + k * bK + n * bColumn;
-      if (bColumn == 1 && columns == CK_PANEL) {
+      if (bColumn == 1 && (columns == CK_PANEL || a->padded)) {
         t.w = b;
         t.wK = bK;
       } else {
@@ -245,7 +247,7 @@ CK_INLINE void small_product(const ck_product *a, ptrdiff_t aRow, ptrdiff_t aK, 
         const int count = next_rows(a->m - r);
         t.x = a->a + r * aRow + k * aK;
         t.y = a->c + r * a->cStride + n;
-        tile_apply(&t, count, 1, columns);
+        tile_apply(&t, count, wide, columns);
         r += count;
       }
     }

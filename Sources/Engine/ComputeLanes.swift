@@ -15,25 +15,41 @@ public enum LanePriority: Sendable {
 /// Work is small (a batch, or a training shard of at most `TrainingRun.shardTokens` tokens), runs to its end, and
 /// inference goes first: a request waits for at most one shard a lane.
 public final class ComputeLanes: Sendable {
-  /// Gives what follows it, which is done when the lane no longer counts as busy.
+  /// Gives what follows it.
   private typealias Work = @Sendable (Arena) -> (@Sendable () -> Void)?
+
+  private enum Turn {
+    case run(Work)
+    case help(Crew)
+  }
 
   private struct Queues {
     var inference: [Work] = []
-    /// Help with inference that another lane has begun.
-    var help: [Work] = []
     var training: [Work] = []
     /// Work before these indices has been taken.
     var inferenceHead = 0
-    var helpHead = 0
     var trainingHead = 0
-    /// Lanes that run something.
-    var busy = 0
+    /// Inference that other lanes have begun and that has room for helpers.
+    var crews: [(crew: Crew, room: Int)] = []
+    /// Lanes that wait for work, less those that have been woken.
+    var sleeping = 0
     var isStopped = false
 
-    mutating func next() -> Work? {
-      Self.take(&inference, &inferenceHead) ?? Self.take(&help, &helpHead)
-        ?? Self.take(&training, &trainingHead)
+    /// Inference, then help with it, then training.
+    mutating func next() -> Turn? {
+      if let work = Self.take(&inference, &inferenceHead) { return .run(work) }
+      if let index = crews.firstIndex(where: { $0.room > 0 }) {
+        crews[index].room -= 1
+        return .help(crews[index].crew)
+      }
+      return Self.take(&training, &trainingHead).map { .run($0) }
+    }
+
+    /// Lanes to wake for so many pieces of work.
+    mutating func wake(_ pieces: Int) -> Int {
+      let woken = min(pieces, sleeping)
+      sleeping -= woken
+      return woken
     }
 
     var hasInference: Bool { inferenceHead < inference.count }
@@ -55,6 +71,7 @@ public final class ComputeLanes: Sendable {
   /// Lanes that compute at the same time.
   public let count: Int
   private let queues = Mutex(Queues())
+  /// Signalled once for each lane that is woken.
   private let ready = DispatchSemaphore(value: 0)
 
   /// - Parameter count: 0 takes one lane per core.
@@ -108,58 +125,63 @@ public final class ComputeLanes: Sendable {
     enqueue(priority, work)
   }
 
-  /// Runs `body`, on a lane, with those lanes that are idle now as its arena's crew. They leave when the body ends, or
-  /// sooner when other inference comes.
+  /// Runs `body`, on a lane, with those lanes as its arena's crew that are idle or become so. They leave when the body
+  /// ends, or sooner when other inference comes.
   func withIdleLanes<R>(_ arena: Arena, _ body: () -> R) -> R {
-    let idle = queues.withLock { $0.isStopped || $0.hasInference ? 0 : count - $0.busy }
-    guard idle > 0 else { return body() }
-    let crew = Crew(helpers: idle)
-    let help: Work = { [self] _ in
-      crew.help { queues.withLock { $0.hasInference } }
-      return nil
+    guard count > 1 else { return body() }
+    let crew = Crew(helpers: count - 1)
+    wake { queues in
+      queues.crews.append((crew, count - 1))
+      return count - 1
     }
-    queues.withLock { $0.help += Array(repeating: help, count: idle) }
-    for _ in 0..<idle { ready.signal() }
     arena.crew = crew
     defer {
       arena.crew = nil
       crew.dismiss()
+      queues.withLock { $0.crews.removeAll { $0.crew === crew } }
     }
     return body()
   }
 
   /// Lets the threads end after the work that is queued. Later work is never run.
   public func stop() {
-    queues.withLock { $0.isStopped = true }
-    for _ in 0..<count { ready.signal() }
+    wake { queues in
+      queues.isStopped = true
+      return count
+    }
   }
 
   private func enqueue(_ priority: LanePriority, _ work: [Work]) {
-    queues.withLock { queues in
+    wake { queues in
       precondition(!queues.isStopped, "lanes: work after stop")
       switch priority {
       case .inference: queues.inference += work
       case .training: queues.training += work
       }
+      return work.count
     }
-    for _ in work { ready.signal() }
+  }
+
+  /// Wakes as many lanes as there are new pieces of work.
+  private func wake(_ change: (inout Queues) -> Int) {
+    let woken = queues.withLock { queues in queues.wake(change(&queues)) }
+    for _ in 0..<woken { ready.signal() }
   }
 
   private func loop() {
     let arena = Arena()
     while true {
-      ready.wait()
-      let (work, isStopped) = queues.withLock { queues in
-        let work = queues.next()
-        if work != nil { queues.busy += 1 }
-        return (work, queues.isStopped)
+      let (turn, isStopped) = queues.withLock { queues in
+        let turn = queues.next()
+        if turn == nil, !queues.isStopped { queues.sleeping += 1 }
+        return (turn, queues.isStopped)
       }
-      if let work {
-        let next = work(arena)
-        queues.withLock { $0.busy -= 1 }
-        next?()
-      } else if isStopped {
-        return
+      switch turn {
+      case .run(let work): work(arena)?()
+      case .help(let crew): crew.help { queues.withLock { $0.hasInference } }
+      case nil:
+        if isStopped { return }
+        ready.wait()
       }
     }
   }

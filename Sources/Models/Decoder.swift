@@ -95,7 +95,7 @@ public final class Decoder: Sendable {
   ) -> MatrixView {
     let x = embed(batch.ids, arena: arena)
     arena.scope {
-      let spans = AttentionSpans(batch, configuration, rotary, arena: arena)
+      let spans = AttentionSpans(batch, configuration, rotary, element: element.keyValues, arena: arena)
       for block in blocks { block.forward(x, spans: spans, patch: patch, arena: arena) }
     }
     finalNorm.forward(x, into: x)
@@ -142,7 +142,7 @@ public final class Decoder: Sendable {
     _ batch: PackedBatch, patch: any ProjectionPatch, recomputes: Bool, arena: Arena
   ) -> DecoderTape {
     var x = embed(batch.ids, arena: arena)
-    let spans = AttentionSpans(batch, configuration, rotary, arena: arena)
+    let spans = AttentionSpans(batch, configuration, rotary, element: element.keyValues, arena: arena)
     let first = min(patch.lowestAdaptedLayer ?? blocks.count, blocks.count)
     for block in blocks[..<first] { block.forward(x, spans: spans, patch: patch, arena: arena) }
     var layers: [DecoderTape.Layer] = []

@@ -1,4 +1,4 @@
-internal import Tensors
+public import Tensors
 
 /// Memory for the keys and values of one lane's sequences, in pages of a fixed number of tokens. A page holds every
 /// layer's; sequences that share a prefix share its pages. One thread at a time.
@@ -9,8 +9,12 @@ public final class KVCache {
   public let pageTokens: Int
   /// Pages that may exist at once.
   public let limitPages: Int
-  private let pageFloats: Int
-  private var pages: [UnsafeMutablePointer<Float>] = []
+  public let element: KeyValueElement
+  public let pageBytes: Int
+  private var pages: [UnsafeMutableRawPointer] = []
+  /// Where pages come from, some to a stretch of memory.
+  private var slabs: [LargeMemory] = []
+  private static let slabBytes = 32 << 20
   /// By page: the sequences that hold it.
   private var holders: [Int] = []
   private var free: [Int] = []
@@ -18,16 +22,16 @@ public final class KVCache {
   /// - Parameters:
   ///   - limitBytes: rounded down to whole pages.
   ///   - pageTokens: a multiple of 16.
-  public init(_ configuration: DecoderConfiguration, limitBytes: Int, pageTokens: Int = 32) {
+  public init(
+    _ configuration: DecoderConfiguration, element: KeyValueElement, limitBytes: Int, pageTokens: Int = 32
+  ) {
     precondition(pageTokens > 0 && pageTokens % 16 == 0, "a page holds a multiple of 16 tokens")
     self.pageTokens = pageTokens
-    pageFloats = configuration.layers * configuration.pageFloats(tokens: pageTokens)
-    limitPages = limitBytes / (pageFloats * MemoryLayout<Float>.stride)
+    self.element = element
+    pageBytes = configuration.layers * configuration.pageCount(tokens: pageTokens) * element.bytes
+    limitPages = limitBytes / pageBytes
   }
 
-  deinit { for page in pages { page.deallocate() } }
-
-  public var pageBytes: Int { pageFloats * MemoryLayout<Float>.stride }
   /// Pages that sequences hold; a shared one counts once.
   public var usedPages: Int { pages.count - free.count }
   public var residentBytes: Int { pages.count * pageBytes }
@@ -52,7 +56,10 @@ public final class KVCache {
       return page
     }
     guard pages.count < limitPages else { return nil }
-    pages.append(.allocate(capacity: pageFloats))
+    let each = max(1, Self.slabBytes / pageBytes)
+    let place = pages.count % each
+    if place == 0 { slabs.append(LargeMemory(bytes: min(each, limitPages - pages.count) * pageBytes)) }
+    pages.append(slabs[slabs.count - 1].base + place * pageBytes)
     holders.append(1)
     return pages.count - 1
   }
@@ -66,9 +73,11 @@ public final class KVCache {
 
   fileprivate func isShared(_ page: Int) -> Bool { holders[page] > 1 }
 
-  fileprivate func copy(_ from: Int, to: Int) { pages[to].update(from: pages[from], count: pageFloats) }
+  fileprivate func copy(_ from: Int, to: Int) {
+    pages[to].copyMemory(from: pages[from], byteCount: pageBytes)
+  }
 
-  fileprivate func address(_ page: Int) -> UnsafeMutablePointer<Float> { pages[page] }
+  fileprivate func address(_ page: Int) -> UnsafeMutableRawPointer { pages[page] }
 }
 
 /// A whole page of some sequence's tokens, held as long as this object lives, the sequence or not.
@@ -140,7 +149,7 @@ public final class KVSequence {
 
   /// Addresses of the pages that hold its tokens and `tokens` more.
   /// - Precondition: they are reserved, and no other sequence holds what will be written.
-  func pages(for tokens: Int) -> [UnsafeMutablePointer<Float>] {
+  func pages(for tokens: Int) -> [UnsafeMutableRawPointer] {
     let wanted = (count + tokens + cache.pageTokens - 1) / cache.pageTokens
     precondition(tokens > 0 && wanted <= held.count, "tokens are reserved before they are computed")
     precondition(

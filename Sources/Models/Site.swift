@@ -12,6 +12,18 @@ public enum SiteKind: String, Sendable, CaseIterable, Codable {
   /// The gate beside `intermediate`, which decoders have.
   case gate
 
+  /// Whether two kinds of a block read one input; such kinds are neighbours.
+  fileprivate func readsInput(of other: SiteKind) -> Bool { input == other.input }
+
+  private var input: Int {
+    switch self {
+    case .query, .key, .value: 0
+    case .attentionOutput: 1
+    case .gate, .intermediate: 2
+    case .output: 3
+    }
+  }
+
   /// A block's sites in the order of their indices.
   public static let encoder: [SiteKind] = [.query, .key, .value, .attentionOutput, .intermediate, .output]
   public static let decoder: [SiteKind] = [
@@ -71,6 +83,9 @@ public struct Site: Hashable, Sendable {
     self.outputs = outputs
     self.hasBias = hasBias
   }
+
+  /// Whether the model gives both the same input.
+  public func readsInput(of other: Site) -> Bool { layer == other.layer && kind.readsInput(of: other.kind) }
 
   /// All sites of an encoder, in the order of their indices.
   public static func all(of configuration: EncoderConfiguration) -> [Site] {

@@ -1,26 +1,31 @@
 /// How many prompt tokens a step may take while streams run: so many that the step lasts no more than `stretch` times a
-/// usual one. Learnt from the steps that have run; it decides speed and never a result.
+/// usual one. It follows the steps that have run, one after the other; it decides speed and never a result.
 public struct StepPace: Sendable {
   /// A mixed step against a step without prompt tokens. The promise is 4; what is left is for a prompt's tokens growing
   /// dearer with their place, and for the machine's noise.
   static let stretch = 2.5
-  /// Of the newest step in the averages.
+  /// Of the newest step in an average.
   static let weight = 0.25
-  /// Before anything is known: a prompt's token costs about what a stream's does, so even a stream alone waits three
-  /// times as long at most. From there the tokens double step by step.
+  /// A prompt's first step beside streams. A token costs about what a stream's does at most, so even a stream alone
+  /// waits three times as long. From there the tokens double at most.
   static let firstTokens = 2
 
   private let chunkTokens: Int
-  /// Seconds of a step that only extends streams.
-  private var usual: Double?
-  /// Seconds that one more prompt token adds.
+  /// Seconds of a step that only extends so many streams.
+  private var usual: [Int: Double] = [:]
+  /// Seconds of a prompt's token in steps without streams.
   private var perToken: Double?
-  /// Prompt tokens of the last step that had streams too: few tokens can look free, so the next step takes at most
-  /// twice as many.
-  private var last = 0
+  /// Prompt tokens of the next step that has as many streams as the last mixed one.
+  private var tokens: Int
+  private var streams = 0
+  /// The last step had streams and prompt tokens.
+  private var isMixed = false
 
   /// - Parameter chunkTokens: the bound where no stream runs.
-  public init(chunkTokens: Int) { self.chunkTokens = chunkTokens }
+  public init(chunkTokens: Int) {
+    self.chunkTokens = chunkTokens
+    tokens = min(Self.firstTokens, chunkTokens)
+  }
 
   /// A step took `seconds`.
   /// - Parameters:
@@ -28,28 +33,49 @@ public struct StepPace: Sendable {
   ///   - promptTokens: tokens of prompts beside them.
   public mutating func record(streams: Int, promptTokens: Int, seconds: Double) {
     guard seconds > 0, streams > 0 || promptTokens > 0 else { return }
-    if promptTokens == 0 {
-      usual = Self.average(usual, seconds)
-      last = 0
-    } else if streams == 0 {
+    if streams == 0 {
       perToken = Self.average(perToken, seconds / Double(promptTokens))
+    } else if promptTokens == 0 {
+      usual[streams] = Self.average(usual[streams], seconds)
+      // The next prompt may begin at a later place than this one did.
+      if isMixed { tokens = max(min(Self.firstTokens, chunkTokens), tokens / 2) }
+    } else if let usual = usual[streams] {
+      follow(promptTokens, of: self.promptTokens(streams: streams), seconds, usual)
+      self.streams = streams
     } else {
-      last = promptTokens
-      guard let usual else { return }
-      perToken = Self.average(perToken, max(seconds - usual, 0.01 * seconds) / Double(promptTokens))
+      let rows = Double(streams + promptTokens)
+      usual[streams] = max(
+        seconds * Double(streams) / rows, seconds - Double(promptTokens) * (perToken ?? 0))
     }
+    isMixed = streams > 0 && promptTokens > 0
   }
 
   private static func average(_ old: Double?, _ new: Double) -> Double {
     old.map { $0 + weight * (new - $0) } ?? new
   }
 
+  /// A part of what prompt tokens cost is the same for one and for many (a long prompt's keys are read once a step), so the
+  /// next step is never told from the cost of a token alone: it goes up while there is room, by one at least, and down
+  /// by half at most, so that one slow moment of the machine is made up for soon.
+  private mutating func follow(_ taken: Int, of allowed: Int, _ seconds: Double, _ usual: Double) {
+    let limit = Self.stretch * usual
+    let fitting = Double(taken) * (limit - usual) / max(seconds - usual, 0.01 * seconds)
+    if seconds > limit {
+      tokens = max(1, taken / 2, Int(min(fitting, Double(taken))))
+    } else if taken >= allowed {
+      tokens = min(chunkTokens, 2 * taken, max(taken + 1, Int(min(fitting, Double(chunkTokens)))))
+    } else {
+      // A step cut short by a prompt's end says little about a longer one.
+      tokens = allowed
+    }
+  }
+
   /// Prompt tokens for the next step, 1 through the chunk.
   public func promptTokens(streams: Int) -> Int {
     guard streams > 0 else { return chunkTokens }
-    let most = min(chunkTokens, max(Self.firstTokens, 2 * last))
-    guard let usual, let perToken else { return min(Self.firstTokens, chunkTokens) }
-    let room = (Self.stretch - 1) * usual / perToken
-    return room >= Double(most) ? most : max(1, Int(room))
+    // The next step shows what so many streams take.
+    guard let usual = usual[streams] else { return 1 }
+    guard let last = self.usual[self.streams], last > usual else { return tokens }
+    return max(1, Int(Double(tokens) * usual / last))
   }
 }

@@ -1,5 +1,16 @@
 internal import CKernels
 
+/// What keys and values are held as. Those in bfloat16 are rounded to nearest, ties to even, once; products take them
+/// back to float32.
+public enum KeyValueElement: Sendable {
+  case float32
+  case bfloat16
+
+  public var bytes: Int { self == .float32 ? MemoryLayout<Float>.stride : MemoryLayout<UInt16>.stride }
+
+  var kernelFormat: Int32 { Int32(self == .float32 ? CK_FLOAT32 : CK_BFLOAT16) }
+}
+
 /// Where the keys and values of one key-value head lie in pages of `tokens` tokens each.
 ///
 /// Keys stand in panels of 16 tokens: for each of the head's columns, 16 tokens side by side, so that a product with
@@ -9,14 +20,16 @@ public struct AttentionPages {
   public let tokens: Int
   /// Columns of a head.
   public let size: Int
-  /// Floats from a page's start to the head's keys, and to its values.
+  public let element: KeyValueElement
+  /// Elements from a page's start to the head's keys, and to its values.
   public let keys: Int
   public let values: Int
 
-  public init(tokens: Int, size: Int, keys: Int, values: Int) {
+  public init(tokens: Int, size: Int, element: KeyValueElement, keys: Int, values: Int) {
     precondition(tokens > 0 && tokens % Self.panel == 0 && size > 0, "attention pages: shape")
     self.tokens = tokens
     self.size = size
+    self.element = element
     self.keys = keys
     self.values = values
   }
@@ -26,18 +39,30 @@ public struct AttentionPages {
   /// Rounded up to a whole panel.
   public static func padded(_ count: Int) -> Int { (count + panel - 1) / panel * panel }
 
-  /// Floats of one head's keys, and of its values.
-  public static func keyFloats(tokens: Int, size: Int) -> Int { tokens * size }
-  public static func valueFloats(tokens: Int, size: Int) -> Int { tokens * padded(size) }
+  /// Elements of one head's keys, and of its values.
+  public static func keyCount(tokens: Int, size: Int) -> Int { tokens * size }
+  public static func valueCount(tokens: Int, size: Int) -> Int { tokens * padded(size) }
 
   /// Writes one token's key and value.   key, value `[size]`; `token` counts from the page's start.
   public func store(
-    key: UnsafePointer<Float>, value: UnsafePointer<Float>, token: Int, in page: UnsafeMutablePointer<Float>
+    key: UnsafePointer<Float>, value: UnsafePointer<Float>, token: Int,
+    in page: UnsafeMutableRawPointer
   ) {
     precondition(token >= 0 && token < tokens, "attention pages: token out of range")
-    let lane = page + keys + token / Self.panel * Self.panel * size + token % Self.panel
-    for column in 0..<size { lane[column * Self.panel] = key[column] }
-    (page + values + token * Self.padded(size)).update(from: value, count: size)
+    let lane = keys + token / Self.panel * Self.panel * size + token % Self.panel
+    let row = values + token * Self.padded(size)
+    switch element {
+    case .float32:
+      let page = page.assumingMemoryBound(to: Float.self)
+      for column in 0..<size { page[lane + column * Self.panel] = key[column] }
+      (page + row).update(from: value, count: size)
+    case .bfloat16:
+      let page = page.assumingMemoryBound(to: UInt16.self)
+      for column in 0..<size {
+        page[lane + column * Self.panel] = BFloat16.bits(of: key[column])
+        page[row + column] = BFloat16.bits(of: value[column])
+      }
+    }
   }
 }
 
@@ -57,7 +82,7 @@ public enum CausalAttention {
   /// Each value of QKᵀ and of O is one chain of multiply-adds in ascending order of columns and of tokens, so neither
   /// the page's length, nor the rows beside it, nor how a prompt was cut, change a row's bits.
   public static func run(
-    _ q: MatrixView, pages: [UnsafePointer<Float>], _ layout: AttentionPages, position: Int, together: Int,
+    _ q: MatrixView, pages: [UnsafeRawPointer], _ layout: AttentionPages, position: Int, together: Int,
     window: Int?, scale: Float, probabilities: MatrixView, into o: MatrixView
   ) {
     let keys = position + (q.rows + together - 1) / together
@@ -69,7 +94,8 @@ public enum CausalAttention {
     pages.withUnsafeBufferPointer { pages in
       guard let pages = pages.baseAddress else { return }
       var call = ck_attention(
-        q: q.base, qStride: q.stride, rows: q.rows, together: together, size: layout.size, pages: pages,
+        q: q.base, qStride: q.stride, rows: q.rows, together: together, size: layout.size,
+        format: layout.element.kernelFormat, pages: pages,
         pageTokens: layout.tokens, keyOffset: layout.keys, valueOffset: layout.values,
         valueStride: AttentionPages.padded(layout.size), position: position, window: window ?? 0,
         scale: scale,

@@ -20,8 +20,9 @@ internal import Synchronization
 public final class Crew: @unchecked Sendable {
   /// Multiply-adds below which a product is not worth dealing out: about two microseconds of one core.
   static let leastWork = 1 << 16
-  /// Pieces for each thread: late helpers still find some.
-  private static let piecesEach = 4
+  /// Pieces of a product for each thread: late helpers still find some. With many rows they are fewer, since each piece
+  /// reads all of X.
+  private static func piecesEach(rows: Int) -> Int { rows < 24 ? 4 : 2 }
   /// A tile of one row spans as many panels.
   private static let tilePanels = 4
   /// Looks before a waiting thread yields its core.
@@ -36,8 +37,9 @@ public final class Crew: @unchecked Sendable {
   private var work: Work?
   /// Threads that may be at work at once: `member` is below it, and 0 for the owner.
   let members: Int
-  /// Helpers that ever came.
+  /// Helpers that ever came, and those that are here.
   private let come = Atomic<Int>(0)
+  private let present = Atomic<Int>(0)
   private let leastWork: Int
   private var number: UInt64 = 0
 
@@ -53,6 +55,8 @@ public final class Crew: @unchecked Sendable {
   public func help(leaves: () -> Bool) {
     let member = come.add(1, ordering: .relaxed).newValue
     guard member < members else { return }
+    present.add(1, ordering: .relaxed)
+    defer { present.subtract(1, ordering: .relaxed) }
     var looks = 0
     while !isDismissed.load(ordering: .acquiring) {
       if drawAll(member) {
@@ -76,10 +80,12 @@ public final class Crew: @unchecked Sendable {
   ///   - scaleBytes: of one panel's scales.
   func run(_ call: ck_linear, panelBytes: Int, scaleBytes: Int) {
     let panels = (call.outputs + Int(CK_PANEL) - 1) / Int(CK_PANEL)
-    let each = panels / (members * Self.piecesEach)
+    let each = panels / (members * Self.piecesEach(rows: call.rows))
     let size = (each / Self.tilePanels + 1) * Self.tilePanels
     let pieces = (panels + size - 1) / size
-    guard pieces > 1, pieces < 1 << 20, call.rows * call.inputs * call.outputs >= leastWork else {
+    guard present.load(ordering: .relaxed) > 0, pieces > 1, pieces < 1 << 20,
+      call.rows * call.inputs * call.outputs >= leastWork
+    else {
       var call = call
       Kernels.table.linear(&call)
       return

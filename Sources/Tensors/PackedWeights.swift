@@ -1,5 +1,13 @@
 internal import CKernels
 
+enum BFloat16 {
+  /// The nearest bfloat16, ties to even; what is not a number stays so.
+  @inline(__always) static func bits(of value: Float) -> UInt16 {
+    let bits = value.bitPattern
+    return UInt16((value.isNaN ? bits | 0x40_0000 : bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+  }
+}
+
 /// What packed weights hold. Sums are float32 whatever it is. docs/decisions/0012-quantised-weights.md has the figures.
 public enum PackedElement: String, Sendable, CaseIterable {
   case float32
@@ -26,10 +34,15 @@ public enum PackedElement: String, Sendable, CaseIterable {
   public func round(_ values: UnsafeMutablePointer<Float>, count: Int) {
     guard self == .bfloat16 || self == .bfloat16Pairs else { return }
     for index in 0..<count {
-      let value = values[index]
-      let bits = value.bitPattern
-      values[index] = Float(
-        bitPattern: value.isNaN ? bits | 0x40_0000 : (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
+      values[index] = Float(bitPattern: UInt32(BFloat16.bits(of: values[index])) << 16)
+    }
+  }
+
+  /// What keys and values are held as beside such weights: no finer than what they are multiplied with.
+  public var keyValues: KeyValueElement {
+    switch self {
+    case .float32, .bfloat16: .float32
+    case .bfloat16Pairs, .int8, .int4: .bfloat16
     }
   }
 

@@ -21,6 +21,15 @@ public enum Products {
     Kernels.table.product_nn(&call)
   }
 
+  /// C = A·B where 16 values can be read from every 16th column of b's rows on: b is read as it lies, which spares few
+  /// rows of A more than the product costs. The bits of the other products.   a `[m, k]`, b `[k, n]`, c `[m, n]`.
+  public static func nn(_ a: MatrixView, padded b: MatrixView, into c: MatrixView) {
+    precondition(a.columns == b.rows && c.rows == a.rows && c.columns == b.columns, "product nn: shapes")
+    var call = product(a, b, k: a.columns, 1, false, c)
+    call.padded = 1
+    Kernels.table.product_nn(&call)
+  }
+
   /// C = scale·Aᵀ·B or C += it.   a `[k, m]`, b `[k, n]`, c `[m, n]`.
   public static func tn(
     _ a: MatrixView, _ b: MatrixView, scale: Float = 1, accumulate: Bool = false, into c: MatrixView
@@ -35,6 +44,6 @@ public enum Products {
   ) -> ck_product {
     ck_product(
       a: a.base, aStride: a.stride, b: b.base, bStride: b.stride, m: c.rows, n: c.columns, k: k,
-      c: c.base, cStride: c.stride, scale: scale, accumulate: accumulate ? 1 : 0)
+      c: c.base, cStride: c.stride, scale: scale, accumulate: accumulate ? 1 : 0, padded: 0)
   }
 }

@@ -159,6 +159,28 @@ struct BatchPatchTests {
     #expect(shared.z.rows == 2)
   }
 
+  @Test func coefficientsLieInputByInput() throws {
+    let sites = Fixture.sites
+    let version = Fixture.version(
+      seed: 4, rank: 3, kinds: [.query, .value, .output], subspace: try Fixture.subspace(seed: 3))
+    let resident = try ResidentAdapter(version, sites: sites)
+    for (range, members) in [(0..<3, [0, 2]), (0..<1, [0]), (2..<3, [2]), (5..<6, [5]), (7..<10, [7, 9])] {
+      let found = try #require(resident.coefficients(of: range))
+      #expect(found.rows == sites[members[0]].inputs && found.columns == 3 * members.count)
+      for (place, site) in members.enumerated() {
+        let alone = try #require(resident.coefficients(site))
+        let a = try #require(version.updates[sites[site].name]?.coefficients)
+        for row in 0..<3 {
+          for input in 0..<sites[site].inputs {
+            #expect(found[input, 3 * place + row] == version.scale * a[row, input])
+            #expect(alone[input, row] == version.scale * a[row, input])
+          }
+        }
+      }
+    }
+    #expect(resident.coefficients(of: 3..<5) == nil && resident.coefficients(1) == nil)
+  }
+
   @Test func aZeroAdapterChangesNothing() throws {
     let sites = Self.sites
     let subspace = try Fixture.subspace(seed: 3, sites: sites)

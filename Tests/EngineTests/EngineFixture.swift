@@ -124,7 +124,7 @@ struct EngineFixture: Sendable {
 
   /// The plain loop: the whole prompt in one pass, then one token a pass, nobody else there.
   func plain(_ request: GenerationRequest, count: Int) -> [Int32] {
-    let cache = KVCache(decoder.configuration, limitBytes: 1 << 27)
+    let cache = KVCache(decoder.configuration, element: decoder.element.keyValues, limitBytes: 1 << 27)
     let sequence = cache.makeSequence()
     let arena = Arena()
     var sampler = Sampler(request.sampling, prompt: request.prompt, seed: 0)
@@ -167,7 +167,9 @@ struct EngineFixture: Sendable {
 
   /// Bytes of so many pages of 16 tokens.
   func bytes(pages: Int) -> Int {
-    KVCache(decoder.configuration, limitBytes: 0, pageTokens: 16).pageBytes * pages
+    KVCache(
+      decoder.configuration, element: decoder.element.keyValues, limitBytes: 0, pageTokens: 16
+    ).pageBytes * pages
   }
 }
 

@@ -15,7 +15,9 @@ import Testing
 
     init() throws {
       fixture = try EngineFixture.shared()
-      cache = KVCache(fixture.decoder.configuration, limitBytes: fixture.bytes(pages: 40), pageTokens: 16)
+      cache = KVCache(
+        fixture.decoder.configuration, element: fixture.decoder.element.keyValues,
+        limitBytes: fixture.bytes(pages: 40), pageTokens: 16)
     }
 
     func compute(_ tokens: [Int32]) throws -> KVSequence {

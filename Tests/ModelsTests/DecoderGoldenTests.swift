@@ -36,7 +36,8 @@ struct DecoderFixture {
 
   /// Big enough for what the tests decode.
   func cache(pageTokens: Int = 32) -> KVCache {
-    KVCache(decoder.configuration, limitBytes: 1 << 26, pageTokens: pageTokens)
+    KVCache(
+      decoder.configuration, element: decoder.element.keyValues, limitBytes: 1 << 26, pageTokens: pageTokens)
   }
 }
 

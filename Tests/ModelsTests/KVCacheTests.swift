@@ -145,7 +145,9 @@ import Testing
   @Test func `the limit refuses a reservation and changes nothing`() throws {
     let fixture = try DecoderFixture("smollm2")
     let probe = fixture.cache(pageTokens: 16)
-    let cache = KVCache(fixture.decoder.configuration, limitBytes: 3 * probe.pageBytes + 1, pageTokens: 16)
+    let cache = KVCache(
+      fixture.decoder.configuration, element: fixture.decoder.element.keyValues,
+      limitBytes: 3 * probe.pageBytes + 1, pageTokens: 16)
     #expect(cache.limitPages == 3 && cache.freePages == 3 && cache.residentBytes == 0)
     let long = cache.makeSequence()
     #expect(!long.reserve(49) && cache.usedPages == 0)

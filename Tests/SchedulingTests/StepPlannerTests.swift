@@ -268,30 +268,41 @@ private struct PagePool {
 }
 
 @Suite struct StepPaceTests {
-  /// A machine whose steps cost so much a stream and a prompt token, the latter growing with its place.
+  /// A machine whose steps cost so much a stream and a prompt token, the latter growing with its place, and so much for
+  /// the keys of the prompt's 4,000 tokens, read once a step.
   private struct Machine {
     let base: Double
     let stream: Double
     let prompt: Double
+    let keys: Double
     var generator: SeededGenerator
 
     mutating func seconds(streams: Int, promptTokens: Int, place: Int) -> Double {
       let growth = 1 + Double(place) / 4_000
       let work = base + stream * Double(streams) + prompt * growth * Double(promptTokens)
-      return work * Double.random(in: 0.9...1.1, using: &generator)
+      let reading = promptTokens > 0 ? keys * Double(place) / 4_000 : 0
+      return (work + reading) * Double.random(in: 0.9...1.1, using: &generator)
+    }
+
+    /// Prompt tokens of a step that lasts `stretch` times one without, 1 through 96.
+    func fitting(streams: Int, place: Int) -> Double {
+      let room = (StepPace.stretch - 1) * (base + stream * Double(streams)) - keys * Double(place) / 4_000
+      return min(96, max(1, room / (prompt * (1 + Double(place) / 4_000))))
     }
   }
 
   /// From bound by memory (a stream more costs little) to bound by arithmetic.
   @Test(arguments: [
-    (20e-3, 0.1e-3, 2e-3), (5e-3, 1e-3, 1.5e-3), (0.1e-3, 2.5e-3, 2.8e-3), (30e-3, 3e-3, 6e-3),
+    (20e-3, 0.1e-3, 2e-3, 0), (5e-3, 1e-3, 1.5e-3, 0), (0.1e-3, 2.5e-3, 2.8e-3, 0), (30e-3, 3e-3, 6e-3, 0),
+    (11e-3, 0.1e-3, 0.5e-3, 12e-3), (10e-3, 1e-3, 0.1e-3, 10e-3),
   ])
   func `a prompt of 4000 tokens makes no stream wait four times as long`(
-    _ base: Double, _ stream: Double, _ prompt: Double
+    _ base: Double, _ stream: Double, _ prompt: Double, _ keys: Double
   ) {
     for streams in [1, 4, 8] {
       var machine = Machine(
-        base: base, stream: stream, prompt: prompt, generator: SeededGenerator(state: UInt64(streams)))
+        base: base, stream: stream, prompt: prompt, keys: keys,
+        generator: SeededGenerator(state: UInt64(streams)))
       var pace = StepPace(chunkTokens: 96)
       var usual = 0.0
       for _ in 0..<40 {
@@ -308,22 +319,80 @@ private struct PagePool {
         place += tokens
         steps += 1
       }
-      let average = 4_000 / Double(steps)
-      #expect(longest <= 4 * usual, "\(longest / usual) times a usual step of \(streams) streams")
-      // It does not crawl either: on average a mixed step is at least half as long again as a usual one.
-      let room = 0.5 * usual / (prompt * 2)
-      #expect(average >= min(96, max(1, room.rounded(.down))), "\(average) tokens a step")
+      // It does not crawl either.
+      let least = (0..<4_000).reduce(0) { $0 + 1 / machine.fitting(streams: streams, place: $1) }
+      #expect(Double(steps) <= 1.5 * least, "\(steps) steps of \(streams) streams, \(least) would do")
     }
   }
 
-  @Test func `without a stream a prompt has the whole chunk, and before anything is known a few tokens`() {
+  @Test func `without a stream a prompt has the whole chunk, and before anything is known a token`() {
     var pace = StepPace(chunkTokens: 96)
     #expect(pace.promptTokens(streams: 0) == 96)
-    #expect(pace.promptTokens(streams: 3) == StepPace.firstTokens)
-    #expect(StepPace(chunkTokens: 1).promptTokens(streams: 1) == 1)
+    #expect(pace.promptTokens(streams: 3) == 1)
     // A machine where prompt tokens cost more than whole steps still goes on.
     pace.record(streams: 1, promptTokens: 0, seconds: 1e-3)
-    pace.record(streams: 0, promptTokens: 1, seconds: 1)
+    #expect(pace.promptTokens(streams: 1) == StepPace.firstTokens)
+    pace.record(streams: 1, promptTokens: 2, seconds: 1)
     #expect(pace.promptTokens(streams: 1) == 1)
+    #expect(StepPace(chunkTokens: 1).promptTokens(streams: 1) == 1)
+  }
+
+  /// Requests that come at once never make a step of streams alone before all their prompts are done.
+  @Test func `prompts beside the first stream do not crawl`() {
+    for (base, row) in [(10e-3, 0.5e-3), (0.1e-3, 2e-3)] {
+      var pace = StepPace(chunkTokens: 96)
+      func seconds(_ rows: Int) -> Double { base + row * Double(rows) }
+      pace.record(streams: 0, promptTokens: 96, seconds: seconds(96))
+      var (steps, longest) = (0, [Double]())
+      for streams in 1...8 {
+        var place = 0
+        while place < 256 {
+          let tokens = pace.promptTokens(streams: streams)
+          pace.record(streams: streams, promptTokens: tokens, seconds: seconds(streams + tokens))
+          longest.append(seconds(streams + tokens) / seconds(streams))
+          place += tokens
+          steps += 1
+        }
+      }
+      #expect(longest.allSatisfy { $0 <= 4 }, "\(longest.max() ?? 0)")
+      let least = (1...8).reduce(0) {
+        $0 + 256 / min(96, (StepPace.stretch - 1) * seconds($1) / row)
+      }
+      #expect(Double(steps) <= 2 * least + 16, "\(steps) steps, \(least) would do")
+    }
+  }
+
+  @Test func `fewer streams have less to spare for a prompt`() {
+    var pace = StepPace(chunkTokens: 96)
+    func seconds(_ streams: Int, _ tokens: Int) -> Double {
+      1e-3 + 4e-3 * Double(streams) + 1e-3 * Double(tokens)
+    }
+    for streams in [1, 8] { pace.record(streams: streams, promptTokens: 0, seconds: seconds(streams, 0)) }
+    for _ in 0..<10 {
+      let tokens = pace.promptTokens(streams: 8)
+      pace.record(streams: 8, promptTokens: tokens, seconds: seconds(8, tokens))
+    }
+    let tokens = pace.promptTokens(streams: 1)
+    #expect(seconds(1, tokens) <= 4 * seconds(1, 0))
+    #expect(tokens < pace.promptTokens(streams: 8))
+  }
+
+  @Test func `one slow moment halves a prompt's tokens, and two steps make up for it`() {
+    var pace = StepPace(chunkTokens: 96)
+    func seconds(_ tokens: Int) -> Double { 10e-3 + 0.5e-3 * Double(tokens) }
+    pace.record(streams: 1, promptTokens: 0, seconds: seconds(0))
+    for _ in 0..<10 {
+      let tokens = pace.promptTokens(streams: 1)
+      pace.record(streams: 1, promptTokens: tokens, seconds: seconds(tokens))
+    }
+    let usual = pace.promptTokens(streams: 1)
+    #expect(29...31 ~= usual)
+    pace.record(streams: 1, promptTokens: usual, seconds: 1)
+    #expect(pace.promptTokens(streams: 1) == usual / 2)
+    for _ in 0..<2 {
+      let tokens = pace.promptTokens(streams: 1)
+      pace.record(streams: 1, promptTokens: tokens, seconds: seconds(tokens))
+    }
+    #expect(29...31 ~= pace.promptTokens(streams: 1))
   }
 }

@@ -25,16 +25,16 @@ private func twin(
 /// One head's pages; what is not written is not a number.
 private final class Pages {
   let layout: AttentionPages
-  private(set) var addresses: [UnsafeMutablePointer<Float>] = []
+  private(set) var addresses: [UnsafeMutableRawPointer] = []
 
-  init(_ keys: MatrixView, _ values: MatrixView, tokens: Int) {
+  init(_ keys: MatrixView, _ values: MatrixView, tokens: Int, element: KeyValueElement = .float32) {
     let size = keys.columns
-    let floats = AttentionPages.keyFloats(tokens: tokens, size: size)
-    layout = AttentionPages(tokens: tokens, size: size, keys: 5, values: 5 + floats)
-    let count = 5 + floats + AttentionPages.valueFloats(tokens: tokens, size: size)
+    let keyCount = AttentionPages.keyCount(tokens: tokens, size: size)
+    layout = AttentionPages(tokens: tokens, size: size, element: element, keys: 5, values: 5 + keyCount)
+    let bytes = (5 + keyCount + AttentionPages.valueCount(tokens: tokens, size: size)) * element.bytes
     for first in stride(from: 0, to: keys.rows, by: tokens) {
-      let page = UnsafeMutablePointer<Float>.allocate(capacity: count)
-      page.initialize(repeating: .nan, count: count)
+      let page = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+      memset(page, 0xFF, bytes)
       for token in first..<min(first + tokens, keys.rows) {
         layout.store(key: keys.row(token), value: values.row(token), token: token - first, in: page)
       }
@@ -44,7 +44,7 @@ private final class Pages {
 
   deinit { for page in addresses { page.deallocate() } }
 
-  var readable: [UnsafePointer<Float>] { addresses.map { UnsafePointer($0) } }
+  var readable: [UnsafeRawPointer] { addresses.map { UnsafeRawPointer($0) } }
 }
 
 @Suite struct CausalAttentionTests {
@@ -107,6 +107,21 @@ private final class Pages {
       }
       #expect(o.bits == whole.bits, "pages of \(tokens), pieces of \(piece)")
     }
+  }
+
+  @Test(arguments: shapes) func `keys and values in bfloat16 are rounded ones in float32`(_ shape: Shape) {
+    let (q, keys, values) = random(shape)
+    let (narrow, wide) = (Field(shape.tokens, shape.size), Field(shape.tokens, shape.size))
+    run(
+      q.view, Pages(keys.view, values.view, tokens: 32, element: .bfloat16), position: 0, window: shape.window,
+      into: narrow.view)
+    for row in 0..<shape.tokens {
+      PackedElement.bfloat16.round(keys.view.row(row), count: shape.size)
+      PackedElement.bfloat16.round(values.view.row(row), count: shape.size)
+    }
+    run(
+      q.view, Pages(keys.view, values.view, tokens: 32), position: 0, window: shape.window, into: wide.view)
+    #expect(narrow.bits == wide.bits)
   }
 
   @Test(arguments: shapes) func `heads together are heads one by one`(_ shape: Shape) {

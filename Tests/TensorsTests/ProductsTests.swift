@@ -48,6 +48,31 @@ private let shapes = [
     }
   }
 
+  /// Columns of a wider matrix, read past its end into what may be read.
+  @Test(arguments: [(8, 576, 24), (16, 576, 16), (24, 300, 24), (3, 1536, 5), (56, 70, 130), (1, 1, 1)])
+  func paddedColumnsGiveTheSameBits(_ n: Int, _ k: Int, _ stride: Int) {
+    var random = RandomSource(seed: 7, stream: UInt64(n * k))
+    let b = Field(n, k, random: &random)
+    let memory = (0..<k * stride + 15).map { place in
+      let (row, column) = (place / stride, place % stride)
+      return row < k && column < n ? b.view[column, row] : Float.nan
+    }
+    for m in [1, 2, 3, 4, 6, 7, 12, 13, 33] {
+      let a = Field(m, k, random: &random)
+      let expected = Field(m, n)
+      Products.nt(a.view, b.view, into: expected.view)
+      let c = Field(m, n) { _, _ in 7 }
+      var copy = memory
+      copy.withUnsafeMutableBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { return }
+        let padded = MatrixView(base: base, rows: k, columns: n, stride: stride)
+        Products.nn(a.view, padded: padded, into: c.view)
+      }
+      #expect(c.bits == expected.bits, "\(m) rows")
+      #expect(c.isGuarded)
+    }
+  }
+
   @Test func anEmptyReductionIsZero() {
     let c = Field(3, 20) { _, _ in 7 }
     let (a, b) = (Field(3, 0), Field(20, 0))

@@ -54,7 +54,8 @@ typedef struct {
   int accumulate, format;
 } ck_linear_backward;
 
-/* C [m, n] = scale * op(A) op(B) or +=, the reduction over k in blocks of one fixed length. */
+/* C [m, n] = scale * op(A) op(B) or +=, the reduction over k in blocks of one fixed length. `padded`, for A B alone:
+ * 16 values can be read from every 16th column of B's rows on, so B is read where it lies. */
 typedef struct {
   const float *a;
   ptrdiff_t aStride;
@@ -64,7 +65,7 @@ typedef struct {
   float *c;
   ptrdiff_t cStride;
   float scale;
-  int accumulate;
+  int accumulate, padded;
 } ck_product;
 
 /* Causal attention of the query rows of one key-value head; query heads that share it are rows too.
@@ -73,12 +74,13 @@ typedef struct {
  * where that is not 0. Keys lie in pages of `pageTokens`: K as panels of 16 keys (for each of `size` columns,
  * 16 keys side by side) from keyOffset, V row by row, `valueStride` apart and readable to a multiple of 16
  * columns, from valueOffset. Both products are one chain of multiply-adds each, so neither the page's length
- * nor the rows beside it change a row's bits. P has room for a multiple of 16 columns and is left holding the
+ * nor the rows beside it change a row's bits. Pages are CK_FLOAT32 or CK_BFLOAT16, offsets count elements. P has room for a multiple of 16 columns and is left holding the
  * probabilities, zero where a row sees nothing, from the first key that any row sees. O is overwritten. */
 typedef struct {
   const float *q;
   ptrdiff_t qStride, rows, together, size;
-  const float *_Nonnull const *_Nonnull pages;
+  int format;
+  const void *_Nonnull const *_Nonnull pages;
   ptrdiff_t pageTokens, keyOffset, valueOffset, valueStride;
   ptrdiff_t position, window;
   float scale;

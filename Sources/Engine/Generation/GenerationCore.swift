@@ -29,7 +29,9 @@ final class GenerationCore {
   ) {
     self.decoder = decoder
     self.tokenizer = tokenizer
-    cache = KVCache(decoder.configuration, limitBytes: cacheBytes, pageTokens: pageTokens)
+    cache = KVCache(
+      decoder.configuration, element: decoder.element.keyValues, limitBytes: cacheBytes,
+      pageTokens: pageTokens)
     prefixes = PrefixStore(
       limitPages: min(prefixBytes / cache.pageBytes, cache.limitPages), pageTokens: pageTokens)
     planner = StepPlanner(

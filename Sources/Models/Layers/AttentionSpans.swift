@@ -8,8 +8,9 @@ struct AttentionSpan {
   /// The first row's place in its sequence.
   let position: Int
   /// Enough for position + rows.count tokens.
-  let pages: [UnsafeMutablePointer<Float>]
+  let pages: [UnsafeMutableRawPointer]
   let pageTokens: Int
+  let element: KeyValueElement
 }
 
 /// What attention needs to know of a pass, whatever the layer: who sees what, and the angles of the rows' places.
@@ -22,13 +23,17 @@ struct AttentionSpans {
   let sines: MatrixView
 
   /// Sequences end to end with scratch for the keys and values of one layer.
-  init(_ batch: PackedBatch, _ configuration: DecoderConfiguration, _ rotary: RotaryPositions, arena: Arena) {
+  init(
+    _ batch: PackedBatch, _ configuration: DecoderConfiguration, _ rotary: RotaryPositions,
+    element: KeyValueElement, arena: Arena
+  ) {
     spans = (0..<batch.count).map { sequence in
       let rows = batch.rows(of: sequence)
       precondition(rows.count <= configuration.positions, "a sequence is longer than the positions")
       let tokens = AttentionPages.padded(rows.count)
-      let page = arena.floats(configuration.pageFloats(tokens: tokens))
-      return AttentionSpan(rows: rows, position: 0, pages: [page], pageTokens: tokens)
+      let bytes = configuration.pageCount(tokens: tokens) * element.bytes
+      let page = UnsafeMutableRawPointer(arena.floats(bytes / MemoryLayout<Float>.stride))
+      return AttentionSpan(rows: rows, position: 0, pages: [page], pageTokens: tokens, element: element)
     }
     keepsLayers = false
     (cosines, sines) = rotary.angles(of: spans, arena: arena)
@@ -48,7 +53,8 @@ struct AttentionSpans {
       spans.append(
         AttentionSpan(
           rows: first..<first + input.tokens.count, position: sequence.count,
-          pages: sequence.pages(for: input.tokens.count), pageTokens: sequence.cache.pageTokens))
+          pages: sequence.pages(for: input.tokens.count), pageTokens: sequence.cache.pageTokens,
+          element: sequence.cache.element))
       first += input.tokens.count
     }
     self.spans = spans
@@ -58,20 +64,20 @@ struct AttentionSpans {
 }
 
 extension DecoderConfiguration {
-  private func headFloats(_ tokens: Int) -> Int {
-    AttentionPages.keyFloats(tokens: tokens, size: headSize)
-      + AttentionPages.valueFloats(tokens: tokens, size: headSize)
+  private func headCount(_ tokens: Int) -> Int {
+    AttentionPages.keyCount(tokens: tokens, size: headSize)
+      + AttentionPages.valueCount(tokens: tokens, size: headSize)
   }
 
-  /// Floats of the keys and values of one layer for `tokens` tokens, a multiple of 16.
-  func pageFloats(tokens: Int) -> Int { keyValueHeads * headFloats(tokens) }
+  /// Elements of the keys and values of one layer for `tokens` tokens, a multiple of 16.
+  func pageCount(tokens: Int) -> Int { keyValueHeads * headCount(tokens) }
 
   /// Where a key-value head of a layer lies in a page; layer 0 where a page holds one layer alone.
-  func pages(tokens: Int, layer: Int, head: Int) -> AttentionPages {
-    let keys = layer * pageFloats(tokens: tokens) + head * headFloats(tokens)
+  func pages(tokens: Int, element: KeyValueElement, layer: Int, head: Int) -> AttentionPages {
+    let keys = layer * pageCount(tokens: tokens) + head * headCount(tokens)
     return AttentionPages(
-      tokens: tokens, size: headSize, keys: keys,
-      values: keys + AttentionPages.keyFloats(tokens: tokens, size: headSize))
+      tokens: tokens, size: headSize, element: element, keys: keys,
+      values: keys + AttentionPages.keyCount(tokens: tokens, size: headSize))
   }
 }
 

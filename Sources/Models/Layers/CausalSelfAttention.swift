@@ -23,8 +23,11 @@ struct CausalSelfAttention: Sendable {
   private let window: Int?
   private let configuration: DecoderConfiguration
 
-  /// Query rows whose probabilities are in scratch at once.
+  /// Query rows whose probabilities are in scratch at once while a tape is written.
   private static let rowBlock = 96
+  /// The same in a plain forward pass, all heads that share keys counted: two tiles of the widest kernel, and the
+  /// probabilities of a long context still in the second cache.
+  private static let sharedRows = 24
 
   /// What backward needs. Probabilities lie sequence after sequence, head after head, each `[n, n]` in rows of n
   /// rounded up to 16.
@@ -95,7 +98,8 @@ struct CausalSelfAttention: Sendable {
   }
 
   private func pages(_ span: AttentionSpan, _ spans: AttentionSpans, head: Int) -> AttentionPages {
-    configuration.pages(tokens: span.pageTokens, layer: spans.keepsLayers ? layer : 0, head: head)
+    configuration.pages(
+      tokens: span.pageTokens, element: span.element, layer: spans.keepsLayers ? layer : 0, head: head)
   }
 
   /// Writes the new tokens' keys and values into their pages.
@@ -111,44 +115,72 @@ struct CausalSelfAttention: Sendable {
     }
   }
 
-  /// A lone row's query heads go through the kernel side by side, more rows head by head: the bits are the same.
+  /// Rows of one span and the key-value head that a piece of the work attends to.
+  private struct AttentionPiece {
+    let span: Int
+    let tokens: Range<Int>
+    let head: Int
+  }
+
+  /// The query heads that share keys and values go through the kernel together, some tokens at a time; who computes a
+  /// piece, and where it is cut, changes no bit.
   private func attend(_ spans: AttentionSpans, _ q: MatrixView, arena: Arena, into context: MatrixView) {
-    let heads = configuration.heads
-    let pages = spans.spans.map { span in span.pages.map { UnsafePointer($0) } }
-    let rows = max(group, min(spans.spans.reduce(0) { max($0, $1.rows.count) }, Self.rowBlock))
-    let keys = AttentionPages.padded(spans.spans.reduce(0) { max($0, $1.position + $1.rows.count) })
-    arena.scope {
-      let scratch = (0..<arena.members).map { _ in arena.floats(rows * keys) }
-      arena.share(spans.spans.count * heads) { piece, member in
-        let (span, head) = (spans.spans[piece / heads], piece % heads)
-        let layout = self.pages(span, spans, head: head / group)
-        func probabilities(_ rows: Int, _ keys: Int) -> MatrixView {
-          let columns = AttentionPages.padded(keys)
-          return MatrixView(base: scratch[member], rows: rows, columns: columns, stride: columns)
-        }
-        if span.rows.count == 1 {
-          guard head % group == 0 else { return }
-          let (row, column) = (span.rows.lowerBound, head * size)
-          CausalAttention.run(
-            MatrixView(base: q.row(row) + column, rows: group, columns: size, stride: size),
-            pages: pages[piece / heads], layout, position: span.position, together: group, window: window,
-            scale: scale, probabilities: probabilities(group, span.position + 1),
-            into: MatrixView(base: context.row(row) + column, rows: group, columns: size, stride: size))
-          return
-        }
-        for start in stride(from: 0, to: span.rows.count, by: Self.rowBlock) {
-          let end = min(start + Self.rowBlock, span.rows.count)
-          attend(
-            span, start..<end, q, head: head, pages[piece / heads], layout,
-            probabilities: probabilities(end - start, span.position + end), into: context)
+    var pieces: [AttentionPiece] = []
+    var (most, keys) = (1, 0)
+    for (index, span) in spans.spans.enumerated() {
+      let count = span.rows.count
+      let each = max(1, Self.sharedRows / group)
+      most = max(most, min(each, count))
+      keys = max(keys, AttentionPages.padded(span.position + count))
+      for start in stride(from: 0, to: count, by: each) {
+        for head in 0..<configuration.keyValueHeads {
+          pieces.append(AttentionPiece(span: index, tokens: start..<min(start + each, count), head: head))
         }
       }
+    }
+    let pages = spans.spans.map { span in span.pages.map { UnsafeRawPointer($0) } }
+    let rows = most * group
+    arena.scope {
+      let probabilities = (0..<arena.members).map { _ in arena.matrix(rows, keys) }
+      let queries = (0..<arena.members).map { _ in arena.matrix(rows, size) }
+      arena.share(pieces.count) { index, member in
+        let piece = pieces[index]
+        let span = spans.spans[piece.span]
+        let position = span.position + piece.tokens.lowerBound
+        let count = piece.tokens.count * group
+        let columns = AttentionPages.padded(span.position + piece.tokens.upperBound)
+        let queries = queries[member].rows(0..<count)
+        gather(q, span, piece, into: queries)
+        CausalAttention.run(
+          queries, pages: pages[piece.span], self.pages(span, spans, head: piece.head), position: position,
+          together: group, window: window, scale: scale,
+          probabilities: probabilities[member].rows(0..<count).columns(0..<columns), into: queries)
+        scatter(queries, span, piece, into: context)
+      }
+    }
+  }
+
+  /// A piece's query heads, token after token.   into `[tokens · group, size]`
+  private func gather(_ q: MatrixView, _ span: AttentionSpan, _ piece: AttentionPiece, into rows: MatrixView)
+  {
+    for (index, token) in piece.tokens.enumerated() {
+      rows.row(index * group).update(
+        from: q.row(span.rows.lowerBound + token) + piece.head * group * size, count: group * size)
+    }
+  }
+
+  private func scatter(
+    _ rows: MatrixView, _ span: AttentionSpan, _ piece: AttentionPiece, into context: MatrixView
+  ) {
+    for (index, token) in piece.tokens.enumerated() {
+      (context.row(span.rows.lowerBound + token) + piece.head * group * size).update(
+        from: rows.row(index * group), count: group * size)
     }
   }
 
   /// Some rows of a span and one query head.
   private func attend(
-    _ span: AttentionSpan, _ block: Range<Int>, _ q: MatrixView, head: Int, _ pages: [UnsafePointer<Float>],
+    _ span: AttentionSpan, _ block: Range<Int>, _ q: MatrixView, head: Int, _ pages: [UnsafeRawPointer],
     _ layout: AttentionPages, probabilities: MatrixView, into context: MatrixView
   ) {
     let rows = span.rows.lowerBound + block.lowerBound..<span.rows.lowerBound + block.upperBound
@@ -186,7 +218,7 @@ struct CausalSelfAttention: Sendable {
       for start in stride(from: 0, to: span.rows.count, by: Self.rowBlock) {
         let end = min(start + Self.rowBlock, span.rows.count)
         attend(
-          span, start..<end, q, head: head, span.pages.map { UnsafePointer($0) }, layout,
+          span, start..<end, q, head: head, span.pages.map { UnsafeRawPointer($0) }, layout,
           probabilities: probabilities.rows(start..<end), into: tape.context)
       }
     }

@@ -67,7 +67,8 @@ struct MemoryBenchmark: AsyncParsableCommand {
         SubspaceExtraction.random(
           sites: decoder.sites, base: decoder.digest, options: .init(rank: MemoryBenchmark.columns)),
         sites: decoder.sites)
-      cache = KVCache(decoder.configuration, limitBytes: 1 << 30)
+      cache = KVCache(
+        decoder.configuration, element: decoder.element.keyValues, limitBytes: 1 << 30)
       let cache = cache
       sequences = (0..<MemoryBenchmark.streams).map { _ in cache.makeSequence() }
       let prompts = DecodePrompts.random(

@@ -4,7 +4,8 @@ import Foundation
 import Models
 import Tensors
 
-/// Aggregate tokens a second of 16 streams over 1, 4 and 16 different tasks, in one run; the numbers of tasks take turns.
+/// Aggregate tokens a second of 16 streams over 1, 4 and 16 different tasks, in one run. The numbers of tasks take turns, each
+/// round beginning with another, and are compared within a round, seconds apart.
 struct MixedDecodeBenchmark: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "mixed-decode", abstract: "Decoding 16 streams of 1, 4 and 16 tasks.")
@@ -18,9 +19,9 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     "bfloat16Pairs"
   @Option(help: "Lanes.") var threads = 2
   @Option(help: "Shards of the executor; its own choice when absent.") var shards: Int?
-  @Option(help: "Alternations.") var rounds = 7
+  @Option(help: "Alternations.") var rounds = 15
   @Option(help: "Alternations of PEFT, on query and value; 0 spares it.") var peerRounds = 2
-  @Option(help: "Tokens of a prompt.") var promptTokens = 64
+  @Option(help: "Tokens of a prompt.") var promptTokens = 32
   @Option(help: "Tokens decoded by each stream.") var steps = 32
   @Flag(help: "Write the result into the tree.") var record = false
 
@@ -45,13 +46,14 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     for (name, kinds) in [("query and value", [.query, .value]), ("seven sites", Set(SiteKind.decoder))] {
       let tasks = try DecoderTasks(decoder, kinds: kinds, count: Self.streams)
       let engine = EngineDecoder(decoder, lanes: lanes, streams: Self.streams, shards: shards, tasks: tasks)
-      // A step reads the weights and the A of every task in it.
+      // A shard's step reads the weights and the A of every task of its rows.
       let (weights, task) = (Double(decoder.residentBytes), Double(tasks.adapterBytes))
+      let rows = Self.streams / (shards ?? threads)
       var measured = MixedDecodeCase(adapterBytes: tasks.adapterBytes) {
-        (weights + task) / (weights + task * Double($0))
+        (weights + task) / (weights + task * Double(min($0, rows)))
       }
       for round in 0...rounds {
-        for count in Self.tasks {
+        for count in Self.turn(round) {
           let times = try await engine.decode(prompts, steps: steps, tasks: tasks, distinct: count)
           // The first round warms up.
           if round > 0 { measured.add(times.decodeRate, tasks: count) }
@@ -61,6 +63,12 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     }
     if peerRounds > 0 { try measurePeer(python, model, prompts, &result) }
     return result
+  }
+
+  /// The numbers of tasks in the order of a round.
+  private static func turn(_ round: Int) -> [Int] {
+    let first = round % tasks.count
+    return Array(tasks[first...] + tasks[..<first])
   }
 
   /// PEFT's batches of different adapters, in the same turns.
@@ -73,7 +81,7 @@ struct MixedDecodeBenchmark: AsyncParsableCommand {
     result.provenance.peers = peer.versions
     var measured = MixedDecodeCase(adapterBytes: 0) { _ in 1 }
     for round in 0...peerRounds {
-      for count in Self.tasks {
+      for count in Self.turn(round) {
         let times = try peer.decode(prompts, steps: steps, distinct: count)
         if round > 0 { measured.add(times.decodeRate, tasks: count) }
       }
@@ -98,13 +106,10 @@ struct MixedDecodeCase: Codable {
 
   mutating func add(_ rate: Double, tasks: Int) { rates[tasks, default: Sample()].values.append(rate) }
 
-  /// Median speed as a share of that of one task.
-  func share(_ tasks: Int) -> Double {
-    guard let many = rates[tasks], let one = rates[1] else { return .nan }
-    return many.median / one.median
-  }
+  /// Speed as a share of that of one task, the median over the rounds.
+  func share(_ tasks: Int) -> Double { pairs(tasks).median }
 
-  /// The same of neighbouring measurements.
+  /// The same, round by round.
   func pairs(_ tasks: Int) -> Sample {
     guard let many = rates[tasks], let one = rates[1] else { return Sample() }
     return Sample(values: zip(many.values, one.values).map { $0 / $1 })
