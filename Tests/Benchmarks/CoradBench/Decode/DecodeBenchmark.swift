@@ -48,6 +48,7 @@ struct DecodeBenchmark: AsyncParsableCommand {
           streams: Self.streams.max() ?? 1, contextTokens: promptTokens + steps + 1)
       }
       defer { llama?.end() }
+      result.provenance.peers["llama.cpp"] = llama?.version
       // Where activations are rounded, rounding makes some of the choices.
       if let llama, element == "float32" { try await compare(decoder, lanes, llama) }
       for streams in Self.streams {
@@ -68,7 +69,6 @@ struct DecodeBenchmark: AsyncParsableCommand {
         }
         result.add(
           DecodeResult.name(element, streams: streams), measured, llama: llama == nil ? nil : llamaMeasured)
-        if let llama { result.provenance.peers["llama.cpp"] = llama.version }
       }
     }
     result.sayGoal()

@@ -25,8 +25,8 @@ final class LlamaDecoder {
   private let binaries: LlamaBinaries
   private let common: [String]
   private let server: LlamaServer
-  /// Of the build.
-  private(set) var version = ""
+  /// What the server says of its build.
+  let version: String
 
   /// - Parameters:
   ///   - element: `float32` or `bfloat16`, of the weights. The cache of keys and values is float32 or, as llama.cpp has
@@ -37,6 +37,7 @@ final class LlamaDecoder {
     _ binaries: LlamaBinaries, model: String, threads: Int, element: String, streams: Int, contextTokens: Int
   ) throws {
     self.binaries = binaries
+    version = try Places.output("/bin/sh", ["-c", #""$1" --version 2>&1"#, "sh", binaries.server])
     let cache = element == "float32" ? "f32" : "f16"
     common = ["-m", model, "-t", "\(threads)", "-dev", "none", "-ctk", cache, "-ctv", cache]
     server = try LlamaServer(
@@ -64,15 +65,9 @@ final class LlamaDecoder {
   func end() { server.end() }
 
   private struct Bench: Decodable {
-    let commit: String
-    let number: Int
     let nanoseconds: [Double]
 
-    enum CodingKeys: String, CodingKey {
-      case commit = "build_commit"
-      case number = "build_number"
-      case nanoseconds = "samples_ns"
-    }
+    enum CodingKeys: String, CodingKey { case nanoseconds = "samples_ns" }
   }
 
   /// Seconds of one repetition, after a warm-up.
@@ -82,7 +77,6 @@ final class LlamaDecoder {
     guard tests.count == 1, let time = tests[0].nanoseconds.first else {
       throw BenchError("llama-bench measured \(tests.count) tests")
     }
-    version = "\(tests[0].number) (\(tests[0].commit))"
     return time / 1e9
   }
 }
