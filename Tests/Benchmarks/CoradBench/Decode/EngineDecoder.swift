@@ -48,11 +48,15 @@ struct EngineDecoder: Sendable {
       return times
     }
     guard times.allSatisfy({ $0.count == steps + 1 }) else { throw BenchError("a stream ended early") }
-    let middle = times.compactMap(\.first).max() ?? started
-    let ended = times.compactMap(\.last).max() ?? started
-    return DecodeTimes(
-      promptSeconds: (middle - started).seconds, promptTokens: prompts.reduce(0) { $0 + $1.count },
-      decodeSeconds: (ended - middle).seconds,
-      decodeTokens: times.reduce(0) { $0 + $1.count { $0 > middle } })
+    return DecodeTimes(started: started, times: times, promptTokens: prompts.reduce(0) { $0 + $1.count })
+  }
+
+  /// So many tokens after a prompt, the most probable ones.
+  func greedy(_ prompt: [Int32], count: Int) async throws -> [Int32] {
+    var tokens: [Int32] = []
+    for await event in try executor.submit(GenerationRequest(prompt: prompt, maxTokens: count)) {
+      if case .token(let token) = event { tokens.append(token.id) }
+    }
+    return tokens
   }
 }

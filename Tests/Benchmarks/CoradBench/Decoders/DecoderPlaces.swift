@@ -15,6 +15,11 @@ extension Places {
     try given ?? script("make_decoder.py", [shape.rawValue], python: python)
   }
 
+  /// A decoder's folder in llama.cpp's format; made where the weights are newer.
+  static func gguf(_ model: String, element: String, python: String) throws -> String {
+    try script("make_gguf.py", [model, element], python: python)
+  }
+
   private static func script(_ name: String, _ arguments: [String], python: String) throws -> String {
     try output(python, [benchmarks.appendingPathComponent("data/\(name)").path] + arguments)
   }

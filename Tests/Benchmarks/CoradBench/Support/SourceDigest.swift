@@ -16,7 +16,10 @@ enum SourceDigest {
     ),
     "decode": (
       ["Decode", "Decoders"],
-      ["peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py"]
+      [
+        "peers/peer.py", "peers/decode_peer.py", "data/decoder_folder.py", "data/make_decoder.py",
+        "data/make_gguf.py",
+      ]
     ),
     "mixed-decode": (
       ["MixedDecode", "Decode", "Decoders"],
