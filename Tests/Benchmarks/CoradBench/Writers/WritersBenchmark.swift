@@ -1,5 +1,7 @@
+import Adapters
 import ArgumentParser
 import Foundation
+import Models
 import Training
 
 /// Perplexity of each task's held-out texts under its own adapter, under every other task's and under the bare base.
