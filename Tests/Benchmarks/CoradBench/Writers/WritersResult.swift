@@ -1,4 +1,5 @@
 import Foundation
+import Training
 
 struct WritersResult: Codable {
   /// Issue 3: a task gives its own text at least 10 % lower perplexity than any other task's adapter does.
