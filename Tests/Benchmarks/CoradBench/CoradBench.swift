@@ -9,6 +9,6 @@ struct CoradBench: AsyncParsableCommand {
       TrainBenchmark.self, AccuracyBenchmark.self, SwapBenchmark.self, ResidencyBenchmark.self,
       HTTPBenchmark.self, HTTPServerCommand.self, InferBenchmark.self, ProductsBenchmark.self,
       DecoderParityBenchmark.self, DecodeBenchmark.self, MixedDecodeBenchmark.self, PromptWaitBenchmark.self,
-      MemoryBenchmark.self, RegressBenchmark.self,
+      MemoryBenchmark.self, WritersBenchmark.self, RegressBenchmark.self,
     ])
 }

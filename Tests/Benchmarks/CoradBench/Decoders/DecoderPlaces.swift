@@ -66,6 +66,14 @@ struct TrainedDecoder {
   /// Texts of source packages that it was not trained on.
   func heldOut() throws -> [Text] { try read("heldout.ndjson") }
 
+  /// Its tasks, in order.
+  func tasks() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: folder.appendingPathComponent("tasks").path).sorted()
+  }
+
+  /// A task's rows: `train` or `heldout`.
+  func rows(_ task: String, _ side: String) throws -> [Text] { try read("tasks/\(task)/\(side).ndjson") }
+
   private func read(_ name: String) throws -> [Text] {
     let decoder = JSONDecoder()
     let text = try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)

@@ -13,7 +13,7 @@ struct MemoryBenchmark: AsyncParsableCommand {
   private static let streams = 8
   private static let streamTokens = 256
   /// Columns of the default subspace.
-  private static let columns = 64
+  static let columns = 64
 
   @Option(help: "Configuration that make_decoder.py knows.") var shape = DecoderShape.smolLM
   @Option(help: "Folder of the base; made when absent.") var model: String?
@@ -23,7 +23,7 @@ struct MemoryBenchmark: AsyncParsableCommand {
   func run() async throws {
     if fineTune {
       guard let model else { throw BenchError("--fine-tune takes --model") }
-      return say("\(try FineTuning(model: model).peakBytes())")
+      return say("\(try await FineTuning(model: model).peakBytes())")
     }
     let result = try measure()
     try ResultFile.write(result, "memory", record: record)

@@ -28,6 +28,7 @@ enum SourceDigest {
     "memory": (
       ["Memory", "Residency", "Decode", "Decoders"], ["data/decoder_folder.py", "data/make_decoder.py"]
     ),
+    "writers": (["Writers", "Decoders"], ["data/decoder_folder.py", "data/train_decoder.py"]),
     "products": (["Products"], []), "prompt-wait": (["PromptWait"], []),
   ]
 

@@ -37,17 +37,7 @@ struct Workbench: Sendable {
   }
 
   /// One unit of a run's work on the lanes. False: the run has finished.
-  func advance(_ run: TrainingRun) async throws -> Bool {
-    switch run.nextWork() {
-    case .finished: return false
-    case .step(let shards), .validation(let shards):
-      let results = await lanes.map(.training, shards) { shard, arena in
-        TrainingRun.compute(shard, arena: arena)
-      }
-      _ = try run.finish(results)
-      return true
-    }
-  }
+  func advance(_ run: TrainingRun) async throws -> Bool { try await lanes.advance(run) }
 
   /// The best label of every text, answered as the daemon answers.
   func labels(
@@ -75,4 +65,19 @@ struct Workbench: Sendable {
   }
 
   private static let batchRows = 128
+}
+
+extension ComputeLanes {
+  /// One unit of a run's work. False: the run has finished.
+  func advance(_ run: TrainingRun) async throws -> Bool {
+    switch run.nextWork() {
+    case .finished: return false
+    case .step(let shards), .validation(let shards):
+      let results = await map(.training, shards) { shard, arena in
+        TrainingRun.compute(shard, arena: arena)
+      }
+      _ = try run.finish(results)
+      return true
+    }
+  }
 }
