@@ -98,7 +98,8 @@ final class InferenceScheduler: Sendable {
   ///
   /// - Parameter parts: the ranges follow each other, through all rows.
   func run(
-    _ parts: [InferencePart], principal: String, deadline: Int64, limitMilliseconds: Int
+    _ parts: [InferencePart], principal: String, deadline: Int64, limitMilliseconds: Int,
+    isolation: isolated (any Actor)? = #isolation
   ) async throws(ServingError) -> Outcome {
     guard let count = parts.last?.range.upperBound, count > 0 else { return Outcome(predictions: []) }
     let request = state.withLock { state in
@@ -107,7 +108,9 @@ final class InferenceScheduler: Sendable {
       return state.nextRequest
     }
     let result = await withTaskCancellationHandler {
-      await withUnsafeContinuation { submit(parts, count, request, principal, deadline, $0) }
+      // The caller's actor runs this too: else it would be left and entered again, which queues a job.
+      _ = isolation
+      return await withUnsafeContinuation { submit(parts, count, request, principal, deadline, $0) }
     } onCancel: {
       cancel(request)
     }
