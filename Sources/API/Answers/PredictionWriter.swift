@@ -74,7 +74,8 @@ private struct Labels {
   let starts: UnsafeBufferPointer<Int>
 
   func write(
-    _ prediction: borrowing Prediction, _ listed: Int, _ ranks: UnsafeMutableBufferPointer<UInt64>, to room: inout JSONRoom
+    _ prediction: Prediction, _ listed: Int, _ ranks: UnsafeMutableBufferPointer<UInt64>,
+    to room: inout JSONRoom
   ) {
     switch prediction {
     case .classification(let scores):

@@ -207,7 +207,7 @@ struct FloatText {
     1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
   ]
 
-  /// The text of a number below 10^8, its first digit in the lowest byte: halves, pairs and digits are parted in all
+  /// The digits of a number below 10^8, the first in the lowest byte: halves, pairs and digits are parted in all
   /// lanes at once.
   @inline(__always)
   fileprivate static func eightDigits(_ value: UInt32) -> UInt64 {
