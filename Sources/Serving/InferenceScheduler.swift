@@ -176,7 +176,7 @@ final class InferenceScheduler: Sendable {
       }
     }
     switch admitted {
-    case .success(let batch?): run(batch)
+    case .success(let batch?): run(batch, at: now)
     case .success(nil): startBatch()
     case .failure(let error): continuation.resume(returning: .failure(error))
     }
@@ -210,16 +210,15 @@ final class InferenceScheduler: Sendable {
 
   /// Starts the next batch, unless one runs or nothing waits.
   private func startBatch() {
-    if let batch = nextBatch() { run(batch) }
+    let now = Clock.nanoseconds()
+    if let batch = nextBatch(now) { run(batch, at: now) }
   }
 
-  private func run(_ batch: Batch) {
-    let started = Clock.nanoseconds()
+  private func run(_ batch: Batch, at started: Int64) {
     compute(batch.parts) { self.finish(batch, $0, started: started) }
   }
 
-  private func nextBatch() -> Batch? {
-    let now = Clock.nanoseconds()
+  private func nextBatch(_ now: Int64) -> Batch? {
     let (batch, late) = state.withLock { state in
       if state.running != nil { return (nil as Batch?, [Waiter]()) }
       if state.queue.isEmpty { return (nil, []) }

@@ -12,10 +12,11 @@ struct PredictionWriter {
   private let longest: Int
 
   init(_ labels: [String]) {
-    var writer = JSONWriter()
-    var starts = [0]
+    var writer = JSONWriter(reserving: 64 * (labels.count + 1))
+    var starts: [Int] = []
     var longest = 0
     starts.reserveCapacity(labels.count + 1)
+    starts.append(0)
     for label in labels {
       writer.piece(#"},{"label":"#)
       writer.piece(quoted: label)
@@ -23,7 +24,8 @@ struct PredictionWriter {
       longest = max(longest, writer.bytes.count - starts[starts.count - 1])
       starts.append(writer.bytes.count)
     }
-    pieces = writer.bytes + Array(repeating: 0, count: JSONRoom.blockBytes)
+    writer.piece("                ")
+    pieces = writer.bytes
     self.starts = starts
     self.longest = longest
   }
