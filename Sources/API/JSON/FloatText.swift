@@ -69,7 +69,7 @@ struct FloatText {
   /// Such a number, no power of two. No jump depends on its digits, which no processor foresees.
   @inline(__always)
   private init(fraction number: Float) {
-    // |number| · 10^places = scaled / 2^bits, where 2 to 8 of the last digit's tens fit between neighbours' halves.
+    // |number| · 10^places = scaled / 2^bits, exactly; neighbours are power / 2^bits apart, which is 1/10 to 1.
     let c = UInt64(number.significandBitPattern | 1 << 23)
     let exponent = number.exponentBitPattern
     let bits = 150 &- UInt64(exponent)
@@ -101,7 +101,7 @@ struct FloatText {
     self.count = count
   }
 
-  /// 10^places by the exponent, falling from 126, so that neighbours are 1/10 to 1 apart.
+  /// 10^places by the exponent, falling from 126.
   private static let scales: [UInt64] = [
     10_000_000, 10_000_000, 10_000_000, 100_000_000, 100_000_000, 100_000_000, 1_000_000_000, 1_000_000_000,
     1_000_000_000, 1_000_000_000, 10_000_000_000, 10_000_000_000, 10_000_000_000,
