@@ -6,9 +6,9 @@ extension APIHandler {
   func inferAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let task = call.parameters[0]
-    if await node.writes(task) { return try await writeAdapter(call) }
-    guard let format = MediaTypes.best(of: [MediaTypes.json, MediaTypes.octets], for: call.head) else {
-      throw Self.notAcceptable([MediaTypes.json, MediaTypes.octets])
+    if canWrite, await node.writes(task) { return try await writeAdapter(call) }
+    guard let format = MediaTypes.best(of: Self.inferenceTypes, for: call.head) else {
+      throw Self.notAcceptable(Self.inferenceTypes)
     }
     let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
     let body = try await call.decoded(limitBytes: configuration.inferenceBodyBytes) { bytes throws(Problem) in
@@ -20,12 +20,19 @@ extension APIHandler {
         task: task, inputs: body.inputs, options: body.options, timeoutMilliseconds: timeout,
         principal: call.principal)
     }
-    return try await offLoop(if: result.isLarge) { () throws(Problem) in
-      format == MediaTypes.octets
-        ? InferenceAnswers.raw(result)
-        : .json(
-          InferenceAnswers.json(result, task: task, topK: body.options.topK, encoding: body.encoding))
+    if result.isLarge {
+      return try await offLoop { () async throws(Problem) in Self.answer(result, task, body, format) }
     }
+    return Self.answer(result, task, body, format)
+  }
+
+  private static let inferenceTypes = [MediaTypes.json, MediaTypes.octets]
+
+  private static func answer(
+    _ result: InferenceResult, _ task: String, _ body: InferenceBody, _ format: String
+  ) -> HTTPResponse {
+    if format == MediaTypes.octets { return InferenceAnswers.raw(result) }
+    return .json(InferenceAnswers.json(result, task: task, topK: body.options.topK, encoding: body.encoding))
   }
 
   func infer(_ call: Call) async throws(Problem) -> HTTPResponse {

@@ -1,6 +1,7 @@
 internal import Digests
 public import HTTPWire
 public import Logging
+internal import Models
 public import Serving
 
 /// The daemon's HTTP surface: routes requests to the node and renders what it says. Holds no state of its own.
@@ -9,6 +10,8 @@ public struct APIHandler: HTTPHandler {
   let configuration: APIConfiguration
   let log: Logger
   let metrics: @Sendable () -> [MetricSample]
+  /// Whether the base continues texts: an encoder's tasks need not be asked.
+  let canWrite: Bool
   private let contract: ContractDocument
   private let router: Router
 
@@ -23,6 +26,7 @@ public struct APIHandler: HTTPHandler {
     self.configuration = configuration
     self.log = log
     self.metrics = metrics
+    canWrite = node.base.family == .decoder
     contract = ContractDocument(yaml: openAPIYAML)
     router = Router(basePath: configuration.basePath)
   }
@@ -175,7 +179,12 @@ extension HTTPResponse {
   static func json(
     _ bytes: [UInt8], status: Int = 200, fields: [(String, String)] = []
   ) -> HTTPResponse {
-    HTTPResponse(status: status, fields: [("Content-Type", MediaTypes.json)] + fields, body: .bytes(bytes))
+    var all: [(String, String)] = []
+    // One more for the request's id.
+    all.reserveCapacity(fields.count + 2)
+    all.append(("Content-Type", MediaTypes.json))
+    all.append(contentsOf: fields)
+    return HTTPResponse(status: status, fields: all, body: .bytes(bytes))
   }
 
   static func json(

@@ -13,7 +13,7 @@ extension Connection {
 
   /// Writes answers that wait, as far as there is room.
   nonisolated func writeNow() {
-    onLoop { $0.writeUnsent() }
+    onLoop(0) { connection, _ in connection.writeUnsent() }
   }
 
   private func writeUnsent() {

@@ -108,20 +108,18 @@ actor Connection: EventTarget {
   // MARK: Events
 
   nonisolated func ready(_ events: UInt32) {
-    onLoop { $0.handle(events) }
+    onLoop(Int64(events)) { $0.handle(UInt32(truncatingIfNeeded: $1)) }
   }
 
   nonisolated func timerFired(now: Int64) {
-    onLoop { $0.expire(now) }
+    onLoop(now) { $0.expire($1) }
   }
 
-  /// `assumeIsolated` without the memory that its generic closure takes, once for each event.
+  /// `assumeIsolated` without the memory that a closure takes, once for each event: `body` captures nothing.
   // SAFETY: the loop is this actor's executor · checked here; an isolated parameter is passed as any other is.
-  nonisolated func onLoop(_ body: (isolated Connection) -> Void) {
+  nonisolated func onLoop(_ number: Int64, _ body: @escaping (isolated Connection, Int64) -> Void) {
     loop.checkIsolated()
-    withoutActuallyEscaping(body) { body in
-      unsafeBitCast(body, to: ((Connection) -> Void).self)(self)
-    }
+    unsafeBitCast(body, to: ((Connection, Int64) -> Void).self)(self, number)
   }
 
   private func handle(_ events: UInt32) {
@@ -203,6 +201,7 @@ actor Connection: EventTarget {
   }
 
   /// Reads once into the parser, waiting for bytes.
+  @inline(__always)
   func fill() async -> Fill {
     while true {
       if let early {
@@ -245,6 +244,7 @@ actor Connection: EventTarget {
   ///
   /// What is waited for is looked at inside: where the caller's Task prefers another executor (a handler's child task
   /// that writes, say), the await suspends before the continuation is there, and an event may come in between.
+  @inline(__always)
   private func awaitReadable() async {
     await withUnsafeContinuation { (waiting: UnsafeContinuation<Void, Never>) in
       precondition(reader == nil, "a connection has one reader at a time")
@@ -297,6 +297,9 @@ actor Connection: EventTarget {
   }
 
   /// One request and its answer; false when the connection is to close.
+  ///
+  /// It and what it calls are compiled into one function: each return from an asynchronous one looks for its executor.
+  @inline(__always)
   private func turn() async -> Bool {
     let head: HTTPRequestHead
     do throws(WireError) {
@@ -323,6 +326,7 @@ actor Connection: EventTarget {
     return await answer(response, to: head)
   }
 
+  @inline(__always)
   private func answer(_ response: HTTPResponse, to head: HTTPRequestHead) async -> Bool {
     var isKept = head.isKeepAlive && !isDraining && mayGoOn
     do throws(WireError) {
@@ -368,6 +372,7 @@ actor Connection: EventTarget {
   }
 
   /// The next head; nil when the connection ended quietly between requests.
+  @inline(__always)
   private func nextHead() async throws(WireError) -> HTTPRequestHead? {
     phase = .idle
     var headStart: Int64?

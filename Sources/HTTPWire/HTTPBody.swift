@@ -9,17 +9,22 @@ public protocol HTTPBodySource: Sendable {
 /// A request body that is pulled: nothing is read from the socket before it is asked for.
 public struct HTTPBody: Sendable {
   private let source: any HTTPBodySource
+  private let memory: MemoryBody?
   /// Content-Length; nil for a chunked body, 0 without one.
   public let declaredLength: Int?
 
   public init(source: any HTTPBodySource, declaredLength: Int?) {
     self.source = source
     self.declaredLength = declaredLength
+    memory = nil
   }
 
   /// A body in memory.
   public init(_ bytes: [UInt8]) {
-    self.init(source: MemoryBody(bytes), declaredLength: bytes.count)
+    let memory = MemoryBody(bytes)
+    source = memory
+    self.memory = memory
+    declaredLength = bytes.count
   }
 
   /// The next piece (at most about 64 KB), nil at the end.
@@ -27,11 +32,21 @@ public struct HTTPBody: Sendable {
     try await source.next()
   }
 
+  /// The whole body where it is in memory, so that nobody waits; nil where it is to be read.
+  ///
+  /// - Throws: `.bodyTooLarge` as `collect` does.
+  public func taken(limitBytes: Int) throws(WireError) -> [UInt8]? {
+    guard let memory else { return nil }
+    if let declaredLength, declaredLength > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
+    return memory.take() ?? []
+  }
+
   /// The whole body.
   ///
   /// - Throws: `.bodyTooLarge` before anything is read when the declared length is above the limit, else as soon as
   ///   the limit is passed; the connection then closes after the answer.
   public func collect(limitBytes: Int) async throws(WireError) -> [UInt8] {
+    if let bytes = try taken(limitBytes: limitBytes) { return bytes }
     if let declaredLength, declaredLength > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
     guard var bytes = try await source.next() else { return [] }
     if bytes.count > limitBytes { throw .bodyTooLarge(limitBytes: limitBytes) }
@@ -52,7 +67,9 @@ private final class MemoryBody: HTTPBodySource {
 
   init(_ bytes: [UInt8]) { rest = Mutex(bytes.isEmpty ? nil : bytes) }
 
-  func next() async throws(WireError) -> [UInt8]? {
+  func next() async throws(WireError) -> [UInt8]? { take() }
+
+  func take() -> [UInt8]? {
     rest.withLock { bytes in
       defer { bytes = nil }
       return bytes

@@ -54,7 +54,7 @@ public struct HTTPFields: Sendable {
 
   /// Whether the name is there once, with exactly this value.
   public func isSingle(_ name: String, _ value: String) -> Bool {
-    entry(name).map { self.value($0).elementsEqual(value.utf8) } ?? false
+    entry(name).map { isText($0.valueStart..<$0.valueEnd, value) { $0 } } ?? false
   }
 
   /// nil when the name is absent or repeated.
@@ -85,14 +85,20 @@ public struct HTTPFields: Sendable {
   func value(_ entry: Entry) -> ArraySlice<UInt8> { bytes[Int(entry.valueStart)..<Int(entry.valueEnd)] }
 
   func matches(_ entry: Entry, _ name: String) -> Bool {
-    let length = Int(entry.nameEnd - entry.nameStart)
-    guard length == name.utf8.count else { return false }
-    var index = Int(entry.nameStart)
-    for byte in name.utf8 {
-      if ByteClass.lowercased(bytes[index]) != ByteClass.lowercased(byte) { return false }
-      index += 1
+    isText(entry.nameStart..<entry.nameEnd, name, ByteClass.lowercased)
+  }
+
+  /// Whether the bytes there are a text's, compared as `folded`.
+  @inline(__always)
+  private func isText(_ range: Range<UInt32>, _ text: String, _ folded: (UInt8) -> UInt8) -> Bool {
+    guard range.count == text.utf8.count else { return false }
+    var text = text
+    return text.withUTF8 { text in
+      bytes.withUnsafeBufferPointer { bytes in
+        let start = Int(range.lowerBound)
+        return text.indices.allSatisfy { folded(bytes[start + $0]) == folded(text[$0]) }
+      }
     }
-    return true
   }
 
   static func equal(_ left: ArraySlice<UInt8>, _ right: String) -> Bool {

@@ -37,11 +37,15 @@ public enum ResponseEncoder {
     if next == .untilClose { isKeepAlive = false }
 
     if case .bytes(let bytes) = response.body { output.reserveCapacity(output.count + bytes.count + 256) }
-    output.append(contentsOf: "HTTP/1.1 ".utf8)
-    decimal(response.status, &output)
-    output.append(space)
-    output.append(contentsOf: reason(response.status).utf8)
-    line(&output)
+    if response.status == 200 {
+      put("HTTP/1.1 200 OK\r\n", &output)
+    } else {
+      put("HTTP/1.1 ", &output)
+      decimal(response.status, &output)
+      output.append(space)
+      output.append(contentsOf: reason(response.status).utf8)
+      line(&output)
+    }
     for (name, value) in response.fields {
       switch name.utf8.count {
       case 4 where same(name, "date"): continue
@@ -53,24 +57,24 @@ public enum ResponseEncoder {
       default: break
       }
       clean(name, &output)
-      output.append(contentsOf: ": ".utf8)
+      put(": ", &output)
       clean(value, &output)
       line(&output)
     }
-    output.append(contentsOf: "Date: ".utf8)
+    put("Date: ", &output)
     output.append(contentsOf: date.utf8)
     line(&output)
     if let length {
-      output.append(contentsOf: "Content-Length: ".utf8)
+      put("Content-Length: ", &output)
       decimal(length, &output)
       line(&output)
     } else if next == .chunked || (isHead && minor > 0 && !isBodyless) {
-      output.append(contentsOf: "Transfer-Encoding: chunked\r\n".utf8)
+      put("Transfer-Encoding: chunked\r\n", &output)
     }
     if !isKeepAlive {
-      output.append(contentsOf: "Connection: close\r\n".utf8)
+      put("Connection: close\r\n", &output)
     } else if minor == 0 {
-      output.append(contentsOf: "Connection: keep-alive\r\n".utf8)
+      put("Connection: keep-alive\r\n", &output)
     }
     line(&output)
     if case .bytes(let bytes) = response.body, !isHead, !isBodyless { output.append(contentsOf: bytes) }
@@ -131,9 +135,11 @@ public enum ResponseEncoder {
     }
   }
 
-  private static func line(_ output: inout [UInt8]) {
-    output.append(carriageReturn)
-    output.append(lineFeed)
+  private static func line(_ output: inout [UInt8]) { put("\r\n", &output) }
+
+  @inline(__always)
+  private static func put(_ text: StaticString, _ output: inout [UInt8]) {
+    output.append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
   private static func decimal(_ value: Int, _ output: inout [UInt8]) {

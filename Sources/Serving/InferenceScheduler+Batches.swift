@@ -7,23 +7,18 @@ extension InferenceScheduler {
     let parts: [InferencePart]
     /// Rows.
     let count: Int
-    private(set) var arrived: Int64 = 0
-    /// nil until its rows are queued.
-    private(set) var continuation: Waiter?
-    var isCancelled = false
+    let continuation: Waiter
+    private let arrived: Int64
     private(set) var outcome = Outcome(predictions: [])
     /// Rows without an answer.
     private(set) var missing: Int
 
-    init(_ parts: [InferencePart], count: Int) {
+    init(_ parts: [InferencePart], count: Int, _ continuation: Waiter, arrived: Int64) {
       self.parts = parts
       self.count = count
-      missing = count
-    }
-
-    mutating func wait(_ continuation: Waiter, since now: Int64) {
       self.continuation = continuation
-      arrived = now
+      self.arrived = arrived
+      missing = count
     }
 
     /// Takes the answers to `rows`, which stand in a batch's from `first` on.

@@ -41,17 +41,11 @@ final class InferenceScheduler: Sendable {
     var queue: RequestQueue
     /// Each until its continuation is resumed.
     var requests: [UInt64: Request] = [:]
-    var nextRequest: UInt64 = 1
     var rate = DrainRate()
     var figures = Figures()
     var running: Batch?
     var isDraining = false
     var drained: CheckedContinuation<Void, Never>?
-
-    mutating func wait(_ request: UInt64, _ continuation: Waiter, since now: Int64) {
-      guard let index = requests.index(forKey: request) else { return }
-      requests.values[index].wait(continuation, since: now)
-    }
 
     /// Who waits for the end, once it is there.
     mutating func takeDrained() -> CheckedContinuation<Void, Never>? {
@@ -62,6 +56,7 @@ final class InferenceScheduler: Sendable {
   }
 
   private let state: Mutex<State>
+  private let lastRequest = Atomic<UInt64>(0)
   private let compute: InferenceStages.Compute
   private let batchTokens: Int
 
@@ -98,16 +93,15 @@ final class InferenceScheduler: Sendable {
   ///
   /// - Parameter parts: the ranges follow each other, through all rows.
   func run(
-    _ parts: [InferencePart], principal: String, deadline: Int64, limitMilliseconds: Int
+    _ parts: [InferencePart], principal: String, deadline: Int64, limitMilliseconds: Int,
+    isolation: isolated (any Actor)? = #isolation
   ) async throws(ServingError) -> Outcome {
     guard let count = parts.last?.range.upperBound, count > 0 else { return Outcome(predictions: []) }
-    let request = state.withLock { state in
-      defer { state.nextRequest += 1 }
-      state.requests[state.nextRequest] = Request(parts, count: count)
-      return state.nextRequest
-    }
+    let request = lastRequest.wrappingAdd(1, ordering: .relaxed).newValue
     let result = await withTaskCancellationHandler {
-      await withUnsafeContinuation { submit(parts, count, request, principal, deadline, $0) }
+      // The caller's actor runs this too: else it would be left and entered again, which queues a job.
+      _ = isolation
+      return await withUnsafeContinuation { submit(parts, count, request, principal, deadline, $0) }
     } onCancel: {
       cancel(request)
     }
@@ -163,26 +157,26 @@ final class InferenceScheduler: Sendable {
     let tokens = parts.reduce(0) { $0 + $1.tokens }
     let admitted = state.withLock { state -> Result<Batch?, ServingError> in
       do throws(ServingError) {
-        if state.requests[request]?.isCancelled == true { throw .cancelled }
+        // Cancelled before anything of it was here for `cancel`.
+        if Task.isCancelled { throw .cancelled }
         if state.isDraining { throw .draining }
         try Self.check(&state, count)
         if state.running == nil, state.queue.isEmpty, tokens <= batchTokens {
           // Nobody to be fair to: the request is the batch.
           let batch = Batch(parts, tokens: tokens, of: request)
           Self.start(batch, &state)
-          state.wait(request, continuation, since: now)
+          state.requests[request] = Request(parts, count: count, continuation, arrived: now)
           return .success(batch)
         }
         try Self.append(parts, request, principal, deadline, &state)
-        state.wait(request, continuation, since: now)
+        state.requests[request] = Request(parts, count: count, continuation, arrived: now)
         return .success(nil)
       } catch {
-        state.requests[request] = nil
         return .failure(error)
       }
     }
     switch admitted {
-    case .success(let batch?): run(batch)
+    case .success(let batch?): run(batch, at: now)
     case .success(nil): startBatch()
     case .failure(let error): continuation.resume(returning: .failure(error))
     }
@@ -206,30 +200,25 @@ final class InferenceScheduler: Sendable {
 
   private func cancel(_ request: UInt64) {
     let continuation = state.withLock { state -> Waiter? in
-      guard let waiter = state.requests[request]?.continuation else {
-        // Not queued yet, or answered already.
-        state.requests[request]?.isCancelled = true
-        return nil
-      }
-      state.requests[request] = nil
+      // Not queued yet, or answered already.
+      guard let cancelled = state.requests.removeValue(forKey: request) else { return nil }
       _ = state.queue.cancel(request: request)
-      return waiter
+      return cancelled.continuation
     }
     continuation?.resume(returning: .failure(.cancelled))
   }
 
   /// Starts the next batch, unless one runs or nothing waits.
   private func startBatch() {
-    if let batch = nextBatch() { run(batch) }
+    let now = Clock.nanoseconds()
+    if let batch = nextBatch(now) { run(batch, at: now) }
   }
 
-  private func run(_ batch: Batch) {
-    let started = Clock.nanoseconds()
+  private func run(_ batch: Batch, at started: Int64) {
     compute(batch.parts) { self.finish(batch, $0, started: started) }
   }
 
-  private func nextBatch() -> Batch? {
-    let now = Clock.nanoseconds()
+  private func nextBatch(_ now: Int64) -> Batch? {
     let (batch, late) = state.withLock { state in
       if state.running != nil { return (nil as Batch?, [Waiter]()) }
       if state.queue.isEmpty { return (nil, []) }
@@ -266,7 +255,7 @@ final class InferenceScheduler: Sendable {
 
   private func finish(_ batch: Batch, _ predictions: [Prediction], started: Int64) {
     let elapsed = Clock.nanoseconds() - started
-    let done = state.withLock { state in
+    let (done, mustStart, drained) = state.withLock { state in
       state.rate.record(rows: predictions.count, seconds: Double(elapsed) / 1e9)
       state.running = nil
       state.figures.batches += 1
@@ -283,11 +272,13 @@ final class InferenceScheduler: Sendable {
           part.range, predictions, from: start, started: started, elapsed: elapsed)
         if state.requests.values[index].missing == 0 { done.append(state.requests.remove(at: index).value) }
       }
-      return done
+      return (done, !state.queue.isEmpty, state.takeDrained())
     }
     // The lanes first: the next batch computes while these answers are written.
-    startBatch()
-    for request in done { request.continuation?.resume(returning: .success(request.outcome)) }
-    state.withLock { $0.takeDrained() }?.resume()
+    if mustStart { startBatch() }
+    for request in done { request.continuation.resume(returning: .success(request.outcome)) }
+    drained?.resume()
+    // What waited may all have been too late.
+    if mustStart { state.withLock { $0.takeDrained() }?.resume() }
   }
 }

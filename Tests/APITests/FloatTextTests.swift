@@ -6,7 +6,9 @@ import Testing
 @Suite struct FloatTextTests {
   private func text(_ number: Float) -> String {
     String(unsafeUninitializedCapacity: FloatText.capacity) {
-      $0.baseAddress.map { FloatText.write(number, to: $0) } ?? 0
+      let text = FloatText(number)
+      if let memory = $0.baseAddress { text.write(to: memory) }
+      return text.count
     }
   }
 
@@ -30,6 +32,22 @@ import Testing
       }
     }
     #expect(wrong.isEmpty)
+  }
+
+  /// Exponents and signs of scores, which have a way of their own, and those beside them.
+  @Test(arguments: [false, true]) func fractionsAreWritten(isNegative: Bool) {
+    var wrong: [UInt32] = []
+    for exponent: UInt32 in 112...128 {
+      for fraction in stride(from: UInt32(exponent), to: 1 << 23, by: 1_009) {
+        let number = Float(bitPattern: (isNegative ? 1 << 31 : 0) | exponent << 23 | fraction)
+        if text(number) != number.description { wrong.append(number.bitPattern) }
+      }
+    }
+    #expect(wrong.isEmpty, "bit patterns \(wrong.prefix(8))")
+  }
+
+  @Test(arguments: [Float.nan, -.nan, .infinity, -.infinity]) func whatIsNotFiniteIsNull(number: Float) {
+    #expect(text(number) == "null")
   }
 
   @Test func anyFloatIsWritten() {

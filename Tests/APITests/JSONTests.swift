@@ -206,4 +206,25 @@ import Testing
     #expect(
       JSONReader.read(Array(#"{"inputs":["a"#.utf8) + [0xff] + Array(#""]}"#.utf8), textsOf: "inputs") == nil)
   }
+
+  /// Every byte at every place of a text of 32 and of 8 bytes.
+  @Test func specialsAreFoundWhereverTheyStand() {
+    var missed: [(UInt8, Int)] = []
+    for byte in UInt8.min...UInt8.max {
+      for place in 0..<32 {
+        var text = [UInt8](repeating: UInt8(ascii: "a"), count: 32)
+        text[place] = byte
+        let found = text.withUnsafeBytes {
+          JSONSpecials.occur(in: $0.loadUnaligned(as: SIMD4<UInt64>.self))
+        }
+        let marks = text.withUnsafeBytes {
+          JSONSpecials.marks($0.loadUnaligned(fromByteOffset: place & ~7, as: UInt64.self))
+        }
+        let isSpecial = JSONSpecials.contains(byte)
+        let isMarked = marks != 0 && marks.trailingZeroBitCount / 8 == place & 7
+        if found != isSpecial || isMarked != isSpecial { missed.append((byte, place)) }
+      }
+    }
+    #expect(missed.isEmpty)
+  }
 }

@@ -15,10 +15,22 @@ struct InferenceBody: Sendable {
     if let plain = JSONReader.read(bytes, textsOf: "inputs"), Limits.inputs.contains(plain.texts.count),
       plain.texts.allSatisfy({ (1...Limits.textBytes).contains($0.count) })
     {
-      try self.init(.object(plain.rest), InferenceInputs(bytes: plain.bytes, texts: plain.texts))
+      let inputs = InferenceInputs(bytes: plain.bytes, texts: plain.texts)
+      if plain.rest.isEmpty {
+        self.init(inputs)
+      } else {
+        try self.init(.object(plain.rest), inputs)
+      }
     } else {
       try self.init(try Call.parse(bytes), nil)
     }
+  }
+
+  /// Inputs and nothing else.
+  private init(_ inputs: InferenceInputs) {
+    self.inputs = inputs
+    options = InferenceOptions()
+    encoding = .float
   }
 
   /// - Parameter inputs: those that were taken out of `value` and are good.

@@ -1,19 +1,53 @@
 /// Float32 as the fewest decimal digits that read back as the same bits, written as `Float.description` writes them:
-/// [Giulietti21] ("The Schubfach way to render doubles"), with the powers of ten computed at the start.
-enum FloatText {
+/// [Giulietti21] ("The Schubfach way to render doubles"), with the powers of ten computed at the start. Numbers as scores
+/// are need no rounded power: 64 bits hold all that is reckoned.
+struct FloatText {
   /// Bytes of the longest text.
   static let capacity = 16
 
-  /// Writes a finite number at `memory`, which has room for `capacity` bytes.
-  ///
-  /// - Returns: bytes written.
-  static func write(_ number: Float, to memory: UnsafeMutablePointer<UInt8>) -> Int {
+  /// The text, its first byte the lowest; what stands behind it has no meaning.
+  private var low: UInt64
+  private var high: UInt64
+  let count: Int
+
+  /// The text of a number; `null`, as JSON has no other, where it is not finite.
+  @inline(__always)
+  init(_ number: Float) {
+    if Self.fractions.contains(number.exponentBitPattern), number.significandBitPattern != 0 {
+      self.init(fraction: number)
+    } else {
+      self.init(any: number)
+    }
+  }
+
+  /// Writes it, and up to `capacity` bytes in all.
+  @inline(__always)
+  func write(to memory: UnsafeMutablePointer<UInt8>) {
+    let memory = UnsafeMutableRawPointer(memory)
+    memory.storeBytes(of: low, as: UInt64.self)
+    memory.storeBytes(of: high, toByteOffset: 8, as: UInt64.self)
+  }
+
+  @inline(never)
+  private init(any number: Float) {
+    var words: (UInt64, UInt64) = (0, 0)
+    count = withUnsafeMutableBytes(of: &words) { bytes in
+      bytes.withMemoryRebound(to: UInt8.self) { $0.baseAddress.map { Self.write(number, to: $0) } ?? 0 }
+    }
+    low = UInt64(littleEndian: words.0)
+    high = UInt64(littleEndian: words.1)
+  }
+
+  private static func write(_ number: Float, to memory: UnsafeMutablePointer<UInt8>) -> Int {
     var at = memory
     if number.sign == .minus {
       at.initialize(to: UInt8(ascii: "-"))
       at += 1
     }
-    if number == 0 {
+    if !number.isFinite {
+      at = memory
+      at.put("null")
+    } else if number == 0 {
       at.put("0.0")
     } else {
       let (digits, exponent) = decimal(number)
@@ -28,6 +62,50 @@ enum FloatText {
     }
     return at - memory
   }
+
+  /// Exponents of numbers from 2^-13 up to 1.
+  private static let fractions: ClosedRange<UInt> = 114...126
+
+  /// Such a number, no power of two. No jump depends on its digits, which no processor foresees.
+  @inline(__always)
+  private init(fraction number: Float) {
+    // |number| · 10^places = scaled / 2^bits, exactly; neighbours are power / 2^bits apart, which is 1/10 to 1.
+    let c = UInt64(number.significandBitPattern | 1 << 23)
+    let exponent = number.exponentBitPattern
+    let bits = 150 &- UInt64(exponent)
+    let power = Self.scales[Int(126 &- exponent)]
+    let places = Int((bits &* 1_233) &>> 12)
+    let scaled = c &* power
+    let whole = scaled &>> bits
+    let rest = scaled &- whole &<< bits
+    // Whole numbers that read back as the same: those at most power / 2 away; not at that distance if c is odd.
+    let isAbove = ((1 &<< (bits &+ 1)) &- 1 &- power &- 2 &* rest &+ (c & 1)) &>> 63
+    let isBelow = (2 &* rest &+ (c & 1) &- power &- 1) &>> 63
+    let isWhole = isAbove | isBelow
+    // Else one digit more, the nearest, the even one of two.
+    let tenths = 10 &* rest
+    let digit = (tenths &+ (1 &<< (bits &- 1)) &- 1 &+ (tenths &>> bits & 1)) &>> bits
+    // `0.`, zeros where they come before the eight digits, and the digits added to zeros.
+    let digits = Self.eightDigits(UInt32(truncatingIfNeeded: whole &+ isAbove))
+    let start = places &- 6
+    let shift = UInt64(start &* 8)
+    low = Self.zeros &+ digits &<< shift
+    high = Self.allZeros &+ digits &>> (64 &- shift) &+ (digit & (isWhole &- 1)) &<< shift
+    let zeros = digits.leadingZeroBitCount &>> 3
+    var count = start &+ 9 &- Int(isWhole) &* (1 &+ zeros)
+    if number.sign == .minus {
+      high = high &<< 8 | low &>> 56
+      low = low &<< 8 | UInt64(UInt8(ascii: "-"))
+      count &+= 1
+    }
+    self.count = count
+  }
+
+  /// 10^places by the exponent, falling from 126.
+  private static let scales: [UInt64] = [
+    10_000_000, 10_000_000, 10_000_000, 100_000_000, 100_000_000, 100_000_000, 1_000_000_000, 1_000_000_000,
+    1_000_000_000, 1_000_000_000, 10_000_000_000, 10_000_000_000, 10_000_000_000,
+  ]
 
   /// `number` = digits · 10^exponent, digits without zeros at the end. No sum or product here leaves 32 bits.
   @inline(__always)
@@ -121,12 +199,15 @@ enum FloatText {
   /// `0.000000`, its first byte the lowest.
   fileprivate static let zeros: UInt64 = 0x3030_3030_3030_2e30
 
+  /// `00000000`.
+  fileprivate static let allZeros: UInt64 = 0x3030_3030_3030_3030
+
   /// 10^0 through 10^8.
   fileprivate static let tens: [UInt32] = [
     1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
   ]
 
-  /// The text of a number below 10^8, its first digit in the lowest byte: halves, pairs and digits are parted in all
+  /// The digits of a number below 10^8, the first in the lowest byte: halves, pairs and digits are parted in all
   /// lanes at once.
   @inline(__always)
   fileprivate static func eightDigits(_ value: UInt32) -> UInt64 {
@@ -134,7 +215,7 @@ enum FloatText {
     let hundreds = (halves &* 10_486) &>> 20 & 0x7f_0000_007f
     let pairs = hundreds | (halves &- 100 &* hundreds) &<< 16
     let tens = (pairs &* 103) &>> 10 & 0x0f_000f_000f_000f
-    return (tens | (pairs &- 10 &* tens) &<< 8) &+ 0x3030_3030_3030_3030
+    return tens | (pairs &- 10 &* tens) &<< 8
   }
 
   private static func head(_ power: UInt128) -> UInt64 {
@@ -167,7 +248,8 @@ extension UnsafeMutablePointer<UInt8> {
     } else {
       rest &*= FloatText.tens[8 &- count]
     }
-    UnsafeMutableRawPointer(at).storeBytes(of: FloatText.eightDigits(rest), as: UInt64.self)
+    UnsafeMutableRawPointer(at).storeBytes(
+      of: FloatText.allZeros &+ FloatText.eightDigits(rest), as: UInt64.self)
     self += count
   }
 

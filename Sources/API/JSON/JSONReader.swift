@@ -198,27 +198,28 @@ extension JSONReader {
   /// all before it are ASCII.
   private mutating func skipPlain() -> Bool {
     bytes.withUnsafeBytes { raw in
+      guard let base = raw.baseAddress else { return true }
       var at = index
-      var seen: UInt64 = 0
-      // Two words a turn while all is plain.
-      while at + 16 <= raw.count {
-        let first = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
-        let second = raw.loadUnaligned(fromByteOffset: at + 8, as: UInt64.self)
-        if JSONSpecials.marks(first) | JSONSpecials.marks(second) != 0 { break }
-        seen |= first | second
-        at += 16
+      // 32 a turn while all is plain.
+      var all = SIMD4<UInt64>()
+      while at &+ 32 <= raw.count {
+        let words = base.loadUnaligned(fromByteOffset: at, as: SIMD4<UInt64>.self)
+        if JSONSpecials.occur(in: words) { break }
+        all |= words
+        at &+= 32
       }
-      while at + 8 <= raw.count {
-        let word = raw.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+      var seen = JSONSpecials.joined(all)
+      while at &+ 8 <= raw.count {
+        let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self)
         let special = JSONSpecials.marks(word)
         if special != 0 {
           let plain = special.trailingZeroBitCount & ~7
           seen |= word & (1 &<< UInt64(plain) &- 1)
-          index = at + plain / 8
+          index = at &+ plain / 8
           return seen & JSONSpecials.highs == 0
         }
         seen |= word
-        at += 8
+        at &+= 8
       }
       while at < raw.count, !JSONSpecials.contains(raw[at]) {
         seen |= UInt64(raw[at])

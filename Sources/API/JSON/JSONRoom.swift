@@ -6,78 +6,82 @@ struct JSONRoom {
   /// The longest text of an integer.
   static let integerBytes = 20
 
-  private let memory: UnsafeMutableBufferPointer<UInt8>
+  /// Bytes in a block.
+  static let blockBytes = 16
+
+  private let start: UnsafeMutablePointer<UInt8>
+  private let end: UnsafeMutablePointer<UInt8>
+  private var at: UnsafeMutablePointer<UInt8>
+
+  init(_ memory: UnsafeMutableBufferPointer<UInt8>) {
+    guard let base = memory.baseAddress else { preconditionFailure("JSON: no room at all") }
+    start = base
+    end = base + memory.count
+    at = base
+  }
+
   /// Bytes written.
-  private(set) var count = 0
+  var count: Int { at - start }
 
-  init(_ memory: UnsafeMutableBufferPointer<UInt8>) { self.memory = memory }
-
+  @inline(__always)
   mutating func append(_ json: StaticString) {
-    append(UnsafeBufferPointer(start: json.utf8Start, count: json.utf8CodeUnitCount))
+    let count = json.utf8CodeUnitCount
+    UnsafeMutableRawPointer(place(count)).copyMemory(from: json.utf8Start, byteCount: count)
+    at += count
   }
 
   mutating func append(_ json: UnsafeBufferPointer<UInt8>) {
     guard let from = json.baseAddress else { return }
-    Self.copy(json.count, from, to: place(json.count))
-    count += json.count
+    place(json.count).update(from: from, count: json.count)
+    at += json.count
+  }
+
+  /// The same for a few dozen bytes, which cost less than a call where the last block may be a whole one: both what is
+  /// read and the room are as long as that.
+  @inline(__always)
+  mutating func append(inBlocks json: UnsafePointer<UInt8>, _ count: Int) {
+    typealias Block = SIMD16<UInt8>
+    let (from, to) = (UnsafeRawPointer(json), UnsafeMutableRawPointer(place(count &+ Self.blockBytes)))
+    var done = 0
+    repeat {
+      let block = from.loadUnaligned(fromByteOffset: done, as: Block.self)
+      to.storeBytes(of: block, toByteOffset: done, as: Block.self)
+      done &+= Self.blockBytes
+    } while done < count
+    at += count
   }
 
   mutating func append(_ number: Int) {
     let bytes = place(Self.integerBytes)
     var rest = number.magnitude
-    var at = Self.integerBytes
+    var first = Self.integerBytes
     repeat {
-      at -= 1
-      bytes[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      first -= 1
+      bytes[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     } while rest > 0
     if number < 0 {
-      at -= 1
-      bytes[at] = UInt8(ascii: "-")
+      first -= 1
+      bytes[first] = UInt8(ascii: "-")
     }
-    bytes.update(from: bytes + at, count: Self.integerBytes - at)
-    count += Self.integerBytes - at
+    bytes.update(from: bytes + first, count: Self.integerBytes - first)
+    at += Self.integerBytes - first
   }
 
   /// The shortest digits that read back as the same float32; `null` where it is not finite.
-  ///
-  /// - Returns: where it stands, for `repeat`.
-  @discardableResult
-  mutating func append(_ number: Float) -> Range<Int> {
-    let start = count
-    if number.isFinite {
-      count += FloatText.write(number, to: place(Self.floatBytes))
-    } else {
-      append("null")
-    }
-    return start..<count
-  }
+  @inline(__always)
+  mutating func append(_ number: Float) { append(FloatText(number)) }
 
-  /// Writes what stands there once more.
-  mutating func `repeat`(_ range: Range<Int>) { append(UnsafeBufferPointer(rebasing: memory[range])) }
+  @inline(__always)
+  mutating func append(_ number: FloatText) {
+    number.write(to: place(Self.floatBytes))
+    at += number.count
+  }
 
   /// Where the next bytes go.
-  private func place(_ bytes: Int) -> UnsafeMutablePointer<UInt8> {
-    guard let base = memory.baseAddress, bytes <= memory.count - count else {
-      preconditionFailure("JSON: no room left")
-    }
-    return base + count
-  }
-
-  /// Most pieces are a few dozen bytes: sixteen at a time, the last ones overlapping, cost less than a call.
   @inline(__always)
-  private static func copy(_ count: Int, _ from: UnsafePointer<UInt8>, to: UnsafeMutablePointer<UInt8>) {
-    typealias Block = SIMD16<UInt8>
-    let (source, target) = (UnsafeRawPointer(from), UnsafeMutableRawPointer(to))
-    guard (16...128).contains(count) else { return target.copyMemory(from: source, byteCount: count) }
-    var at = 0
-    while at + 16 <= count {
-      target.storeBytes(
-        of: source.loadUnaligned(fromByteOffset: at, as: Block.self), toByteOffset: at, as: Block.self)
-      at += 16
-    }
-    target.storeBytes(
-      of: source.loadUnaligned(fromByteOffset: count - 16, as: Block.self), toByteOffset: count - 16,
-      as: Block.self)
+  private func place(_ bytes: Int) -> UnsafeMutablePointer<UInt8> {
+    guard bytes <= end - at else { preconditionFailure("JSON: no room left") }
+    return at
   }
 }

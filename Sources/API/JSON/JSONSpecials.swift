@@ -11,10 +11,28 @@ enum JSONSpecials {
   /// where there is none.
   @inline(__always)
   static func marks(_ word: UInt64) -> UInt64 {
-    // A byte, below 0x80, that is zero after the mask, or below 0x20.
-    let quote = (word ^ 0x2222_2222_2222_2222) &- ones
+    // A byte, below 0x80, that is zero after the mask; one that is below 0x21, which the quote is as well then.
     let slash = (word ^ 0x5c5c_5c5c_5c5c_5c5c) &- ones
-    return (quote | slash | (word &- 0x2020_2020_2020_2020)) & ~word & highs
+    let others = (word ^ 0x0202_0202_0202_0202) &- 0x2121_2121_2121_2121
+    return (slash | others) & ~word & highs
+  }
+
+  /// Whether one of 32 bytes is one of them: the same in four lanes, as comparisons of bytes become loops.
+  @inline(__always)
+  static func occur(in words: SIMD4<UInt64>) -> Bool {
+    typealias Words = SIMD4<UInt64>
+    let slash = (words ^ Words(repeating: 0x5c5c_5c5c_5c5c_5c5c)) &- Words(repeating: ones)
+    let others =
+      (words ^ Words(repeating: 0x0202_0202_0202_0202)) &- Words(repeating: 0x2121_2121_2121_2121)
+    let marks = (slash | others) & (words ^ Words(repeating: .max)) & Words(repeating: highs)
+    return joined(marks) != 0
+  }
+
+  /// All bits of four lanes.
+  @inline(__always)
+  static func joined(_ words: SIMD4<UInt64>) -> UInt64 {
+    let half = words.lowHalf | words.highHalf
+    return half[0] | half[1]
   }
 
   /// Whether any of them is in a text.

@@ -81,6 +81,12 @@ public struct JSONWriter {
   /// A value as JSON that `fill` makes: at most `capacity` bytes.
   mutating func value(upTo capacity: Int, _ fill: (inout JSONRoom) -> Void) {
     separate()
+    self.fill(capacity, fill)
+    needsComma = true
+  }
+
+  @inline(__always)
+  private mutating func fill(_ capacity: Int, _ fill: (inout JSONRoom) -> Void) {
     bytes.append(addingCapacity: capacity) { span in
       span.withUnsafeMutableBufferPointer { memory, count in
         var room = JSONRoom(memory)
@@ -88,7 +94,6 @@ public struct JSONWriter {
         count = room.count
       }
     }
-    needsComma = true
   }
 
   /// Part of a value, as it is: what is made of such parts is JSON by its maker's care.
@@ -126,15 +131,19 @@ public struct JSONWriter {
   }
 
   private mutating func quote(_ text: String) {
-    bytes.append(UInt8(ascii: "\""))
     var text = text
     text.withUTF8 { utf8 in
-      if JSONSpecials.occur(in: utf8) { escape(utf8) } else { bytes.append(contentsOf: utf8) }
+      if JSONSpecials.occur(in: utf8) { return escape(utf8) }
+      fill(utf8.count + 2) { room in
+        room.append("\"")
+        room.append(utf8)
+        room.append("\"")
+      }
     }
-    bytes.append(UInt8(ascii: "\""))
   }
 
   private mutating func escape(_ text: UnsafeBufferPointer<UInt8>) {
+    bytes.append(UInt8(ascii: "\""))
     for byte in text {
       switch byte {
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
@@ -149,6 +158,7 @@ public struct JSONWriter {
       default: bytes.append(byte)
       }
     }
+    bytes.append(UInt8(ascii: "\""))
   }
 }
 

@@ -39,6 +39,7 @@ struct Call: Sendable {
   }
 
   /// The bytes of a body that says that it is JSON.
+  @inline(__always)
   func body(limitBytes: Int) async throws(Problem) -> [UInt8] {
     try needsBody()
     guard MediaTypes.ofBody(head) == MediaTypes.json else {
@@ -56,13 +57,13 @@ struct Call: Sendable {
   }
 
   /// The same from the bytes themselves.
+  @inline(__always)
   func decoded<Value: Sendable>(
     limitBytes: Int, _ decode: @escaping @Sendable ([UInt8]) throws(Problem) -> Value
   ) async throws(Problem) -> Value {
     let bytes = try await body(limitBytes: limitBytes)
-    return try await offLoop(if: bytes.count > Self.inlineBytes) { () throws(Problem) in
-      try decode(bytes)
-    }
+    if bytes.count <= Self.inlineBytes { return try decode(bytes) }
+    return try await offLoop { () async throws(Problem) in try decode(bytes) }
   }
 
   /// Refuses a body with anything in it, for operations that need none.
@@ -74,8 +75,11 @@ struct Call: Sendable {
     try errors.check()
   }
 
+  @inline(__always)
   private func collect(limitBytes: Int) async throws(Problem) -> [UInt8] {
     do throws(WireError) {
+      // Where it came with its head there is nothing to wait for.
+      if let bytes = try request.body.taken(limitBytes: limitBytes) { return bytes }
       return try await request.body.collect(limitBytes: limitBytes)
     } catch {
       throw Problem(error)

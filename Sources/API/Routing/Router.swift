@@ -18,13 +18,13 @@ struct Router: Sendable {
 
   fileprivate let resources: [Resource]
   /// Resources by the number of their segments.
-  private let byCount: [Int: [Int]]
+  private let byCount: [[Int]]
   private let base: [String]
 
   /// - Parameter basePath: stands before every path: empty, or `/prefix` without a slash at the end.
   init(basePath: String = "") {
     var resources: [Resource] = []
-    var byCount: [Int: [Int]] = [:]
+    var byCount: [[Int]] = []
     var places: [String: Int] = [:]
     for operation in Endpoint.allCases {
       let (method, path) = operation.route
@@ -34,7 +34,8 @@ struct Router: Sendable {
       }
       let segments: [String?] = path.split(separator: "/").map { $0.hasPrefix("{") ? nil : String($0) }
       places[path] = resources.count
-      byCount[segments.count, default: []].append(resources.count)
+      while byCount.count <= segments.count { byCount.append([]) }
+      byCount[segments.count].append(resources.count)
       resources.append(Resource(segments: segments, operations: [(method, operation)]))
     }
     self.resources = resources
@@ -46,7 +47,8 @@ struct Router: Sendable {
     let segments = head.segments
     guard segments.count > base.count, segments.starts(with: base) else { return .nothing }
     let rest = segments.dropFirst(base.count)
-    for place in byCount[rest.count] ?? [] {
+    guard rest.count < byCount.count else { return .nothing }
+    for place in byCount[rest.count] {
       if let parameters = resources[place].parameters(rest) {
         return resources[place].match(head.method.name, parameters)
       }
