@@ -33,8 +33,9 @@ public final class Node: ServingNode {
   var tokenizer: Tokenizer { folder.tokenizer }
   /// How the rows of writers become tokens.
   var writerEncoder: WriterEncoder {
-    WriterEncoder(
-      tokenizer: tokenizer, chat: folder.chat, ends: checkpoint.endTokenIDs.map { Int32(clamping: $0) })
+    // An end token beyond the vocabulary ends no text and cannot be learnt either.
+    let ends = checkpoint.endTokenIDs.filter { 0..<checkpoint.configuration.vocabularySize ~= $0 }
+    return WriterEncoder(tokenizer: tokenizer, chat: folder.chat, ends: ends.map { Int32($0) })
   }
 
   private enum Phase { case open, draining, closed }

@@ -30,7 +30,7 @@ final class Writer: Sendable {
     executor = GenerationExecutor(
       decoder: decoder, tokenizer: folder.tokenizer, lanes: lanes, configuration: limits)
     tokenizer = folder.tokenizer
-    endTokens = Set(folder.checkpoint.endTokenIDs.map { Int32($0) })
+    endTokens = Set(folder.checkpoint.endTokenIDs.map { Int32(clamping: $0) })
     chat = ChatPrompts(folder.chat)
   }
 

@@ -40,7 +40,6 @@ final class GenerationCore {
     pace = StepPace(chunkTokens: chunkTokens)
   }
 
-  var isEmpty: Bool { planner.isEmpty }
   var ids: [UInt64] { Array(rows.keys) }
   /// Requests that hold a row.
   var running: [UInt64] { planner.runningIDs }

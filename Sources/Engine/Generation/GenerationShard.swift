@@ -28,6 +28,13 @@ final class GenerationShard: @unchecked Sendable {
     var isActive = false
     /// After the last step.
     var figures: GenerationFigures
+
+    /// Whether there is more to do. Who is cancelled after the end is not: the lanes may be gone by then.
+    mutating func goesOn() -> Bool {
+      guard open.isEmpty else { return true }
+      (cancelled, cancelsAll) = ([], false)
+      return false
+    }
   }
 
   private let core: GenerationCore
@@ -87,8 +94,9 @@ final class GenerationShard: @unchecked Sendable {
   private func change(_ body: (inout Inbox) -> Void) {
     let starts = inbox.withLock { inbox in
       body(&inbox)
-      defer { inbox.isActive = true }
-      return !inbox.isActive
+      guard inbox.goesOn(), !inbox.isActive else { return false }
+      inbox.isActive = true
+      return true
     }
     if starts { enqueue() }
   }
@@ -111,14 +119,13 @@ final class GenerationShard: @unchecked Sendable {
     for id in cancelsAll ? core.ids : cancelled { core.end(id, .cancelled) }
     // A shard alone has the idle lanes for itself.
     lanes.withIdleLanes(arena) { core.step(primary: primary(), arena: arena) }
-    let (figures, running, isEmpty, ends) = (core.figures, core.running, core.isEmpty, core.takeEnds())
+    let (figures, running, ends) = (core.figures, core.running, core.takeEnds())
     let endedIDs = ends.map(\.row.id)
     let goesOn = inbox.withLock { inbox in
       inbox.figures = figures
       inbox.running = running
       for id in endedIDs { inbox.open[id] = nil }
-      inbox.isActive =
-        !isEmpty || !inbox.arrivals.isEmpty || !inbox.cancelled.isEmpty || inbox.cancelsAll
+      inbox.isActive = inbox.goesOn()
       return inbox.isActive
     }
     // Told last: who waits for the end finds figures without the request. The core may be another step's by now.
