@@ -113,7 +113,8 @@ private final class Pages {
     let (q, keys, values) = random(shape)
     let (narrow, wide) = (Field(shape.tokens, shape.size), Field(shape.tokens, shape.size))
     run(
-      q.view, Pages(keys.view, values.view, tokens: 32, element: .bfloat16), position: 0, window: shape.window,
+      q.view, Pages(keys.view, values.view, tokens: 32, element: .bfloat16), position: 0,
+      window: shape.window,
       into: narrow.view)
     for row in 0..<shape.tokens {
       PackedElement.bfloat16.round(keys.view.row(row), count: shape.size)
