@@ -76,16 +76,11 @@ public struct TrainingSettings: Sendable, Equatable, Codable {
     settings.sites = sites(kind: kind, on: family)
     settings.pooling = pooling(kind: kind, on: family)
     guard kind == .generation else { return settings }
-    settings.learningRate = rates.coefficients * writingRate
     settings.batchSize = 8
     settings.maxLength = 512
     settings.recompute = true
     return settings
   }
-
-  /// A writer's rate of A over the method's: seven sites move instead of two, and no head learns beside them. A choice,
-  /// not a measurement.
-  private static let writingRate: Float = 0.25
 
   private static func sites(kind: TaskKind, on family: ModelFamily) -> [SiteKind] {
     switch kind {
