@@ -9,6 +9,8 @@ public final class Arena {
 
   private static let alignment = 64
   private static let smallestBlockBytes = 1 << 20
+  /// Fewer rows are not worth dealing out.
+  private static let leastRows = 8
 
   private var blocks: [Block] = []
   private var current = 0
@@ -32,6 +34,15 @@ public final class Arena {
   public func share(_ pieces: Int, _ body: @escaping (_ piece: Int, _ member: Int) -> Void) {
     if let crew, pieces > 1 { return crew.share(pieces, body) }
     for piece in 0..<pieces { body(piece, 0) }
+  }
+
+  /// Runs `body` for all rows of a step, dealt out in stretches where a crew can share many of them.
+  public func shareRows(_ rows: Int, _ body: @escaping (_ rows: Range<Int>) -> Void) {
+    let each = max(Self.leastRows, (rows + 2 * members - 1) / (2 * members))
+    guard members > 1, rows > each else { return body(0..<rows) }
+    share((rows + each - 1) / each) { piece, _ in
+      body(piece * each..<min((piece + 1) * each, rows))
+    }
   }
 
   public init() {}

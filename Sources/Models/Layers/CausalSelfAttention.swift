@@ -88,10 +88,14 @@ struct CausalSelfAttention: Sendable {
       }
       queryNorm?.forward(RMSNorm.heads(q, size: size), into: RMSNorm.heads(q, size: size))
       keyNorm?.forward(RMSNorm.heads(k, size: size), into: RMSNorm.heads(k, size: size))
-      Elementwise.rotate(q, cosines: spans.cosines, sines: spans.sines)
-      Elementwise.rotate(k, cosines: spans.cosines, sines: spans.sines)
+      arena.shareRows(x.rows) { rows in
+        for matrix in [q, k] {
+          Elementwise.rotate(
+            matrix.rows(rows), cosines: spans.cosines.rows(rows), sines: spans.sines.rows(rows))
+        }
+        for span in spans.spans { store(k, v, rows.clamped(to: span.rows), span, spans) }
+      }
       // The context takes the place of q: a block of rows of a head is read before its context is written.
-      for span in spans.spans { store(k, v, span, spans) }
       attend(spans, q, arena: arena, into: q)
       arena.scope { Projection.forward(q, patch: patch, arena: arena, into: (output, y)) }
     }
@@ -102,12 +106,14 @@ struct CausalSelfAttention: Sendable {
       tokens: span.pageTokens, element: span.element, layer: spans.keepsLayers ? layer : 0, head: head)
   }
 
-  /// Writes the new tokens' keys and values into their pages.
-  private func store(_ k: MatrixView, _ v: MatrixView, _ span: AttentionSpan, _ spans: AttentionSpans) {
+  /// Writes some of the span's keys and values into their pages.
+  private func store(
+    _ k: MatrixView, _ v: MatrixView, _ rows: Range<Int>, _ span: AttentionSpan, _ spans: AttentionSpans
+  ) {
     for head in 0..<configuration.keyValueHeads {
       let pages = pages(span, spans, head: head)
-      for (offset, row) in span.rows.enumerated() {
-        let place = span.position + offset
+      for row in rows {
+        let place = span.position + row - span.rows.lowerBound
         pages.store(
           key: k.row(row) + head * size, value: v.row(row) + head * size, token: place % span.pageTokens,
           in: span.pages[place / span.pageTokens])
@@ -211,7 +217,7 @@ struct CausalSelfAttention: Sendable {
       RMSNorm.heads(tape.rawK, size: size), into: RMSNorm.heads(k, size: size), inverse: tape.inverseK)
     Elementwise.rotate(q, cosines: spans.cosines, sines: spans.sines)
     Elementwise.rotate(k, cosines: spans.cosines, sines: spans.sines)
-    for span in spans.spans { store(k, tape.v, span, spans) }
+    for span in spans.spans { store(k, tape.v, span.rows, span, spans) }
     eachHead(spans, tape) { span, head, probabilities in
       probabilities.fill(0)
       let layout = pages(span, spans, head: head / group)

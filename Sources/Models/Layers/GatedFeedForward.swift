@@ -34,7 +34,9 @@ struct GatedFeedForward: Sendable {
       let g = arena.matrix(x.rows, gate.site.outputs)
       let u = arena.matrix(x.rows, gate.site.outputs)
       arena.scope { Projection.forward(x, patch: patch, arena: arena, into: (gate, g), (up, u)) }
-      Elementwise.swiGLU(gate: g, up: u, into: g)
+      arena.shareRows(x.rows) { rows in
+        Elementwise.swiGLU(gate: g.rows(rows), up: u.rows(rows), into: g.rows(rows))
+      }
       arena.scope { Projection.forward(g, patch: patch, arena: arena, into: (down, y)) }
     }
   }
