@@ -380,7 +380,7 @@ class WriterTest(DaemonTest):
         self.refused(openai.NotFoundError, lambda: self.complete(model="none"), code="task-not-found")
         self.refused(
             invalid, lambda: self.client.embeddings.create(model="base", input="a"), code="validation-failed",
-            param="task")
+            param="/model")
 
 
 if __name__ == "__main__":
