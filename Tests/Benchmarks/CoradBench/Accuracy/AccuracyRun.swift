@@ -3,7 +3,7 @@ import Foundation
 import Training
 
 /// Everything that a run's result depends on; its digest is the run's name in the results folder.
-struct AccuracyConfiguration: Codable, Equatable, Sendable {
+struct AccuracyConfiguration: RunConfiguration, Codable, Equatable, Sendable {
   var format = 1
   var base: String
   var task: String
@@ -12,14 +12,6 @@ struct AccuracyConfiguration: Codable, Equatable, Sendable {
   /// Digest of B's source; nil where there is none.
   var subspace: String?
   var settings: TrainingSettings
-
-  var digest: String {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      return Digest.sha256(of: [UInt8](try encoder.encode(self))).hex
-    }
-  }
 }
 
 /// A run that is done.

@@ -1,4 +1,3 @@
-import Digests
 import Foundation
 import Training
 
@@ -11,7 +10,7 @@ struct WriterJob: Sendable {
 }
 
 /// Everything that a writer depends on; its digest is the run's name in the folder of runs.
-struct WriterConfiguration: Codable, Sendable {
+struct WriterConfiguration: RunConfiguration, Codable, Sendable {
   var format = 1
   let base: String
   let task: String
@@ -19,14 +18,6 @@ struct WriterConfiguration: Codable, Sendable {
   /// Digest of B's source; nil where there is none.
   let subspace: String?
   let settings: TrainingSettings
-
-  var digest: String {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      return Digest.sha256(of: [UInt8](try encoder.encode(self))).hex
-    }
-  }
 }
 
 /// A writer that is trained.
