@@ -20,10 +20,12 @@ struct LlamaBinaries {
 }
 
 /// llama.cpp on the processor, over the same weights in a GGUF file (`data/make_gguf.py`). One stream is `llama-bench`'s,
-/// which draws its own tokens and chooses none; several are `llama-server`'s, timed as their tokens arrive.
+/// which draws its own tokens and chooses none; several are `llama-server`'s, timed as their tokens arrive, and so is one in
+/// float32, whose cache `llama-bench` does not know.
 final class LlamaDecoder {
   private let binaries: LlamaBinaries
   private let common: [String]
+  private let benchKnows: Bool
   private let server: LlamaServer
   /// What the server says of its build.
   let version: String
@@ -38,7 +40,8 @@ final class LlamaDecoder {
   ) throws {
     self.binaries = binaries
     version = try Places.output("/bin/sh", ["-c", #""$1" --version 2>&1"#, "sh", binaries.server])
-    let cache = element == "float32" ? "f32" : "f16"
+    benchKnows = element != "float32"
+    let cache = benchKnows ? "f16" : "f32"
     common = ["-m", model, "-t", "\(threads)", "-dev", "none", "-ctk", cache, "-ctv", cache]
     server = try LlamaServer(
       binaries.server, common + ["-np", "\(streams)", "-c", "\(streams * contextTokens)", "-cram", "0"])
@@ -48,7 +51,7 @@ final class LlamaDecoder {
   ///   - prompts: of one length, a stream each.
   ///   - steps: tokens of a stream after its first one.
   func decode(_ prompts: [[Int32]], steps: Int) throws -> DecodeTimes {
-    guard prompts.count == 1 else { return try server.decode(prompts, steps: steps) }
+    guard prompts.count == 1, benchKnows else { return try server.decode(prompts, steps: steps) }
     let tokens = prompts[0].count
     let prompt = try bench(["-p", "\(tokens)", "-n", "0"])
     let decode = try bench(["-p", "0", "-n", "\(steps)", "-d", "\(tokens)"])
@@ -84,8 +87,11 @@ final class LlamaDecoder {
 /// `llama-server` on a socket of its own until `end`.
 private final class LlamaServer {
   private static let patience = Duration.seconds(600)
+  /// Runs its arguments until its own input ends, as it does when the bench is killed.
+  private static let kept = #"exec 3<&0; "$@" & server=$!; { cat <&3 >&2; kill $server; } & wait $server"#
 
   private let process = Process()
+  private let input = Pipe()
   private let folder: URL
   private let client: HTTPClient
 
@@ -94,10 +100,12 @@ private final class LlamaServer {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let socket = folder.appendingPathComponent("llama.sock").path
     client = try HTTPClient(url: "unix:" + socket, timeout: Self.patience)
-    process.executableURL = URL(fileURLWithPath: program)
-    process.arguments = arguments + ["--host", socket, "--no-warmup", "-lv", "1"]
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments =
+      ["-c", Self.kept, "sh", program] + arguments + ["--host", socket, "--no-warmup", "-lv", "1"]
+    process.standardInput = input
     process.standardOutput = FileHandle.nullDevice
-    try process.run()
+    try Self.run(process)
     let deadline = ContinuousClock.now + Self.patience
     while (try? client.send(.get, "/health").status) != 200 {
       guard process.isRunning, ContinuousClock.now < deadline else {
@@ -108,8 +116,18 @@ private final class LlamaServer {
     }
   }
 
+  /// A child has its thread's mask, and the threads of Swift's tasks block what ends a process and what tells a shell of a
+  /// child's end.
+  private static func run(_ process: Process) throws {
+    var (none, before) = (sigset_t(), sigset_t())
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try process.run()
+  }
+
   func end() {
-    if process.isRunning { process.terminate() }
+    try? input.fileHandleForWriting.close()
     process.waitUntilExit()
     try? FileManager.default.removeItem(at: folder)
   }
