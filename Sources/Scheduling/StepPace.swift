@@ -3,7 +3,9 @@
 public struct StepPace: Sendable {
   /// A mixed step against a step without prompt tokens. The promise is 4; what is left is for a prompt's tokens growing
   /// dearer with their place, and for the machine's noise.
-  static let stretch = 2.5
+  static let stretch = 2.25
+  /// Of the way up to what fits that one step goes, once it is near: a moment in which the machine is fast is not followed.
+  static let approach = 0.25
   /// Of the newest step in an average.
   static let weight = 0.25
   /// A prompt's first step beside streams. A token costs about what a stream's does at most, so even a stream alone
@@ -63,7 +65,9 @@ public struct StepPace: Sendable {
     if seconds > limit {
       tokens = max(1, taken / 2, Int(min(fitting, Double(taken))))
     } else if taken >= allowed {
-      tokens = min(chunkTokens, 2 * taken, max(taken + 1, Int(min(fitting, Double(chunkTokens)))))
+      let room = min(fitting, Double(chunkTokens)) - Double(taken)
+      let isNear = 2 * (seconds - usual) > limit - usual
+      tokens = min(chunkTokens, 2 * taken, taken + max(1, Int(isNear ? Self.approach * room : room)))
     } else {
       // A step cut short by a prompt's end says little about a longer one.
       tokens = allowed

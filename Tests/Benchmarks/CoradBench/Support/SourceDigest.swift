@@ -2,7 +2,8 @@ import Digests
 import Foundation
 
 /// One digest over what a benchmark's figure depends on, so that a later session sees whether the figure still counts:
-/// the modules that its folder and Support import, all that those import, its own folder, and the scripts that it runs.
+/// the modules that its folder and Support import, all that those import, its own folder, and the scripts that it runs. A
+/// figure of an encoder does not depend on the files that only a decoder's work runs.
 enum SourceDigest {
   /// Folders beside `Support`, and scripts beside `CoradBench`, by subcommand.
   private static let parts: [String: (folders: [String], scripts: [String])] = [
@@ -31,6 +32,17 @@ enum SourceDigest {
     "writers": (["Writers", "Decoders"], ["data/decoder_folder.py", "data/train_decoder.py"]),
     "products": (["Products"], []), "prompt-wait": (["PromptWait"], []),
   ]
+  /// Commands whose base is an encoder.
+  private static let encoders: Set = ["accuracy", "train", "infer", "http", "swap", "residency"]
+  /// Files and folders, in `Sources`, that no encoder's work runs: its blocks, tokenizer and losses are others.
+  private static let decodersAlone = [
+    "CKernels/decoder.h", "Models/Decoder.swift", "Models/DecoderConfiguration.swift",
+    "Models/DecoderTape.swift", "Models/KVCache.swift", "Models/Layers/CausalSelfAttention.swift",
+    "Models/Layers/DecoderBlock.swift", "Models/Layers/GatedFeedForward.swift", "Models/Layers/RMSNorm.swift",
+    "Models/RotaryScaling.swift", "Tensors/CausalAttention.swift", "Tokenizers/BytePairEncoding.swift",
+    "Tokenizers/ChatTemplates/", "Tokenizers/Unigram.swift", "Training/Data/ConversationMessage.swift",
+    "Training/Data/WriterEncoder.swift", "Training/Heads/TokenLoss.swift",
+  ].map { sources.appendingPathComponent($0).path }
 
   /// `sha256:…`; nil for a command without sources of its own.
   static func of(_ command: String?) -> String? {
@@ -46,9 +58,11 @@ enum SourceDigest {
       }
       open.formUnion(imports(files(under: folder)))
     }
+    let unused = encoders.contains(command) ? decodersAlone : []
     let all =
-      modules.flatMap { files(under: sources.appendingPathComponent($0)) } + own
-      + scripts.map { Places.benchmarks.appendingPathComponent($0) }
+      modules.flatMap { files(under: sources.appendingPathComponent($0)) }
+      .filter { file in !unused.contains { file.path.hasPrefix($0) } }
+      + own + scripts.map { Places.benchmarks.appendingPathComponent($0) }
     let root = sources.deletingLastPathComponent().path
     var stream = SHA256Stream()
     for file in all.sorted(by: { $0.path < $1.path }) {
