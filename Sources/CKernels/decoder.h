@@ -15,10 +15,11 @@ static void attention_rows(tile t, ptrdiff_t rows, ptrdiff_t columns) {
   }
 }
 
-/* What the processor does not look for by itself: a page's part that is read after this one. */
+/* What the processor does not look for by itself: a page's part that is read after this one. It goes to the second cache:
+ * the first has few places for lines that are on their way, and the products wait for them. */
 static void attention_ahead(const ck_attention *a, ptrdiff_t page, ptrdiff_t from, ptrdiff_t count) {
   const char *at = weight_at(a->pages[page], from, a->format), *end = weight_at(at, count, a->format);
-  for (; at < end; at += 64) __builtin_prefetch(at);
+  for (; at < end; at += 64) __builtin_prefetch(at, 0, 2);
 }
 
 static void attention(const ck_attention *a) {

@@ -1,11 +1,13 @@
 /// How many prompt tokens a step may take while streams run: so many that the step lasts no more than `stretch` times a
 /// usual one. It follows the steps that have run, one after the other; it decides speed and never a result.
 public struct StepPace: Sendable {
-  /// A mixed step against a step without prompt tokens. The promise is 4; what is left is for a prompt's tokens growing
-  /// dearer with their place, and for the machine's noise.
-  static let stretch = 2.25
-  /// Of the way up to what fits that one step goes, once it is near: a moment in which the machine is fast is not followed.
-  static let approach = 0.25
+  /// A mixed step against a step without prompt tokens, at most. The promise is 4; what is left is for the machine's noise.
+  static let stretch = 2.5
+  /// Of `stretch`: a step that lasts between the two leaves the tokens as they are.
+  static let least = 0.85
+  /// Beyond `stretch` by as much, tokens are halved; before, and on the way up, so much of them is taken or added.
+  static let far = 1.3
+  static let change = 8
   /// Of the newest step in an average.
   static let weight = 0.25
   /// A prompt's first step beside streams. A token costs about what a stream's does at most, so even a stream alone
@@ -57,17 +59,15 @@ public struct StepPace: Sendable {
   }
 
   /// A part of what prompt tokens cost is the same for one and for many (a long prompt's keys are read once a step), so the
-  /// next step is never told from the cost of a token alone: it goes up while there is room, by one at least, and down
-  /// by half at most, so that one slow moment of the machine is made up for soon.
+  /// next step is never told from the cost of a token: it goes up and down by a part of itself, by half or to the double where
+  /// it is far from what fits, so that neither one slow moment of the machine nor a fast one counts for much.
   private mutating func follow(_ taken: Int, of allowed: Int, _ seconds: Double, _ usual: Double) {
     let limit = Self.stretch * usual
-    let fitting = Double(taken) * (limit - usual) / max(seconds - usual, 0.01 * seconds)
+    let part = max(1, taken / Self.change)
     if seconds > limit {
-      tokens = max(1, taken / 2, Int(min(fitting, Double(taken))))
-    } else if taken >= allowed {
-      let room = min(fitting, Double(chunkTokens)) - Double(taken)
-      let isNear = 2 * (seconds - usual) > limit - usual
-      tokens = min(chunkTokens, 2 * taken, taken + max(1, Int(isNear ? Self.approach * room : room)))
+      tokens = max(1, seconds > Self.far * limit ? taken / 2 : taken - part)
+    } else if taken >= allowed, seconds < Self.least * limit {
+      tokens = min(chunkTokens, 2 * (seconds - usual) < limit - usual ? 2 * taken : taken + part)
     } else {
       // A step cut short by a prompt's end says little about a longer one.
       tokens = allowed
