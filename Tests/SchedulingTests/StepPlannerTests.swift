@@ -320,9 +320,9 @@ private struct PagePool {
         steps += 1
       }
       #expect(longest <= 4 * usual, "\(longest / usual) times, \(streams) streams")
-      // It does not crawl either.
+      // It does not crawl either: what is left for noise is much of what a step has beside the reading of keys.
       let least = (0..<4_000).reduce(0) { $0 + 1 / machine.fitting(streams: streams, place: $1) }
-      #expect(Double(steps) <= 1.5 * least, "\(steps) steps of \(streams) streams, \(least) would do")
+      #expect(Double(steps) <= 2 * least, "\(steps) steps of \(streams) streams, \(least) would do")
     }
   }
 
