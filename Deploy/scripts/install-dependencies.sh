@@ -45,4 +45,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" apt-get -qq update
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get -qq -y install --no-install-recommends "${missing[@]}" >/dev/null
+  # The package starts a server; the tests start their own.
+  if [[ " ${missing[*]} " == *" nginx-light "* && -d /run/systemd/system ]]; then
+    "${as_root[@]}" systemctl disable --now nginx >/dev/null 2>&1 || true
+  fi
 fi

@@ -69,7 +69,8 @@ done_line "stop" "$started"
 done_line "all" "$begun"
 cat <<END
 
-Your own: $(basename "$root")/dist/corad serve --model models/all-MiniLM-L6-v2 --store tasks.sqlite
+Your own, in $root:
+          dist/corad serve --model models/all-MiniLM-L6-v2 --store tasks.sqlite
           dist/corad train NAME --data ROWS.ndjson --wait     rows of {"text": …, "label": …}
           dist/corad infer NAME "a text"
 END

@@ -10,7 +10,7 @@ step "scripts parse" parse "$here"/*.sh Tests/Benchmarks/*.sh Tests/Conformance/
   .ci/run
 step "format" swift format lint --strict -r Package.swift Sources Tests
 step "python compiles" env PYTHONPYCACHEPREFIX="${TMPDIR:-/tmp}/corad-pycache" \
-  python3 -m compileall -q Tests/Benchmarks Tests/OpenAI Deploy/scripts
+  python3 -m compileall -q Tests/Benchmarks Tests/Conformance Tests/Fuzz Tests/Goldens Tests/OpenAI Deploy/scripts
 step "fuzz corpora" "$here/fuzz.sh"
 step "build" swift build --build-tests
 # A tenth of what long-test.sh asks.

@@ -61,7 +61,11 @@ class Daemon:
 
     def stop(self):
         self.process.terminate()
-        code = self.process.wait(timeout=60)
+        try:
+            code = self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self.log.close()
         if code != 0:
             sys.exit(f"conformance: the daemon ended with {code}")

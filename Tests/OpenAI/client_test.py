@@ -76,7 +76,11 @@ class DaemonTest(unittest.TestCase):
     def stop(cls):
         if cls.daemon.poll() is None:
             cls.daemon.terminate()
-        code = cls.daemon.wait(timeout=60)
+        try:
+            code = cls.daemon.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            cls.daemon.kill()
+            raise
         cls.daemon.stdout.close()
         if code != 0:
             raise RuntimeError(f"the daemon ended with {code}")

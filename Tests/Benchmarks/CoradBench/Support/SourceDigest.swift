@@ -1,7 +1,7 @@
 import Digests
 import Foundation
 
-/// One digest over what a benchmark's figure depends on, so that a later session sees whether the figure still counts:
+/// One digest over what a benchmark's figure depends on, so that a later reader sees whether the figure still counts:
 /// the modules that its folder and Support import, all that those import, its own folder, and the scripts that it runs. A
 /// figure of an encoder does not depend on the files that only a decoder's work runs.
 enum SourceDigest {
