@@ -13,7 +13,8 @@ public enum LanePriority: Sendable {
 /// neighbour on the machine costs its share and no more; only who helps with another lane's step spins, until it ends.
 ///
 /// Work is small (a batch, or a training shard of at most `TrainingRun.shardTokens` tokens), runs to its end, and
-/// inference goes first: a request waits for at most one shard a lane.
+/// inference goes first: a request waits for at most one shard a lane. Streams that never end leave training a shard in
+/// `trainingPatience` of their steps, so that a job goes on and hears that it is to stop.
 public final class ComputeLanes: Sendable {
   /// Gives what follows it.
   private typealias Work = @Sendable (Arena) -> (@Sendable () -> Void)?
@@ -31,18 +32,29 @@ public final class ComputeLanes: Sendable {
     var trainingHead = 0
     /// Inference that other lanes have begun and that has room for helpers.
     var crews: [(crew: Crew, room: Int)] = []
+    /// Pieces of inference begun while training waited.
+    var passed = 0
     /// Lanes that wait for work, less those that have been woken.
     var sleeping = 0
     var isStopped = false
 
-    /// Inference, then help with it, then training.
+    /// Inference, then help with it, then training, which has a turn now and then where inference never ends.
     mutating func next() -> Turn? {
-      if let work = Self.take(&inference, &inferenceHead) { return .run(work) }
+      if passed >= ComputeLanes.trainingPatience, let work = takeTraining() { return .run(work) }
+      if let work = Self.take(&inference, &inferenceHead) {
+        passed = trainingHead < training.count ? passed + 1 : 0
+        return .run(work)
+      }
       if let index = crews.firstIndex(where: { $0.room > 0 }) {
         crews[index].room -= 1
         return .help(crews[index].crew)
       }
-      return Self.take(&training, &trainingHead).map { .run($0) }
+      return takeTraining().map { .run($0) }
+    }
+
+    private mutating func takeTraining() -> Work? {
+      passed = 0
+      return Self.take(&training, &trainingHead)
     }
 
     /// Lanes to wake for so many pieces of work.
@@ -67,6 +79,9 @@ public final class ComputeLanes: Sendable {
       return list[head]
     }
   }
+
+  /// Pieces of inference that go before a waiting one of training, at most.
+  static let trainingPatience = 1_024
 
   /// Lanes that compute at the same time.
   public let count: Int

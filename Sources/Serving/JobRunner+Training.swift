@@ -28,7 +28,7 @@ extension JobRunner {
     var meter = Meter(step: run.step)
     var lastEvent: Int64 = 0
     var savedStep = run.step
-    while true {
+    turns: while true {
       if let stop = interruption(job.id) {
         if case .cancelled = stop { throw stop }
         // Where it cannot be kept, the job goes on from the checkpoint before.
@@ -45,12 +45,17 @@ extension JobRunner {
         return try await publish(run, job, prepared, node)
       case .step(let work), .validation(let work): shards = work
       }
-      let results = await node.lanes.map(.training, shards) { shard, arena in
-        TrainingRun.compute(shard, arena: arena)
+      let together = TrainingRun.shardsTogether * node.lanes.count
+      for start in stride(from: 0, to: shards.count, by: together) {
+        // A step that is not over has not begun.
+        if start > 0, interruption(job.id) != nil { continue turns }
+        let some = Array(shards[start..<min(start + together, shards.count)])
+        run.take(
+          await node.lanes.map(.training, some) { shard, arena in TrainingRun.compute(shard, arena: arena) })
       }
       let report: TrainingReport
       do throws(TrainingError) {
-        report = try run.finish(results)
+        report = try run.finish()
       } catch {
         if case .diverged(let step, let what) = error {
           throw .failed(

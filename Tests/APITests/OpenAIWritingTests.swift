@@ -94,6 +94,19 @@ import Testing
     #expect(node.seen.withLock { $0.writing.map(\.prompt) } == [.text("a"), .text("b")])
   }
 
+  @Test func aTokenWhoseTextWaitsMovesTheOffset() async throws {
+    let writer = ScriptedWriter([
+      .text("", tokens: [Self.token("ab", -1)]), .text("abc", tokens: [Self.token("c", -1)]),
+      .end(.stop, Self.usage),
+    ])
+    let body = #"{"model":"base","prompt":"a","logprobs":1,"stream":true}"#
+    let (answer, _) = try await Self.post("completions", body, [writer])
+    let offsets = try Self.events(answer).dropLast().compactMap {
+      try JSONReader.read(Array($0.utf8))["choices"]?.array?.first?["logprobs"]?["text_offset"]?.floats
+    }
+    #expect(offsets == [[0], [2]])
+  }
+
   @Test func streamedCompletionsKeepTheirOffsets() async throws {
     let body = #"{"model":"base","prompt":[[5,6],[7]],"logprobs":1,"stream":true}"#
     let (answer, node) = try await Self.post("completions", body, [Self.hello(), Self.hello()])

@@ -148,6 +148,20 @@ enum Tolerance {
     #expect(abs(first.reduce(0, +) / 1_000 - 0.5) < 0.04)
   }
 
+  /// A weight that is not a number spoils a text; it must not hold a lane for good.
+  @Test func `scores that are not numbers end the filters`() {
+    for place in 0..<4 {
+      var scores: [Float] = [1, 0.5, -3, 0.25]
+      scores[place] = .nan
+      scores.withUnsafeMutableBufferPointer { scores in
+        ScoreFilters.topK(scores, 3)
+        ScoreFilters.topP(scores, 0.9)
+        ScoreFilters.minP(scores, 0.1)
+      }
+      #expect(scores[place].isNaN)
+    }
+  }
+
   @Test func `a setting out of range is refused by name`() {
     func refuses(_ field: String, _ make: () throws -> SamplingSettings) {
       #expect {

@@ -100,9 +100,14 @@ struct RunTests {
       switch run.nextWork() {
       case .finished: return reports
       case .step(let shards), .validation(let shards):
-        // Any order of computing: results are handed over in shard order.
+        // Any order of computing: results are handed over in shard order, at once or one by one.
         let results = shards.indices.reversed().map { TrainingRun.compute(shards[$0], arena: arena) }
-        reports.append(try run.finish(results.reversed()))
+        if reports.count.isMultiple(of: 2) {
+          reports.append(try run.finish(results.reversed()))
+        } else {
+          for result in results.reversed() { run.take([result]) }
+          reports.append(try run.finish())
+        }
       }
     }
     return reports
@@ -194,6 +199,37 @@ struct RunTests {
     try Self.drive(run)
     let losses = run.history.map(\.trainingLoss)
     #expect(try #require(losses.last) < 0.7 * losses[0], "\(losses)")
+  }
+
+  @Test func aStepThatIsBegunAgainForgetsTheResultsThatWereTaken() throws {
+    let world = try World()
+    let arena = Arena()
+    let (plain, stopped) = (try Self.run(world, .embedding, "cora"), try Self.run(world, .embedding, "cora"))
+    // Both halves of a step, and the validation after it.
+    for _ in 0..<3 * plain.stepsPerEpoch {
+      switch stopped.nextWork() {
+      case .finished: break
+      case .step(let shards), .validation(let shards):
+        stopped.take([TrainingRun.compute(shards[0], arena: arena)])
+      }
+      try Self.drive(stopped, pieces: 1)
+      try Self.drive(plain, pieces: 1)
+      #expect(stopped.checkpoint() == plain.checkpoint())
+    }
+  }
+
+  @Test func moreParametersThanMemoryOrACheckpointTakesAreRefused() throws {
+    func refuses(_ parameters: Int, _ limitBytes: Int) {
+      #expect {
+        try TrainingRun.check(parameters: parameters, limitBytes)
+      } throws: { error in
+        guard case .setting("rank", _) = error as? TrainingError else { return false }
+        return true
+      }
+    }
+    try TrainingRun.check(parameters: 1_000, 40_000)
+    refuses(1_000, 39_999)
+    refuses(60_000_001, .max)
   }
 
   @Test func twoRunsShareOneBasisAndLeaveItAlone() throws {

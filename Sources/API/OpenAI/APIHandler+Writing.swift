@@ -123,7 +123,8 @@ extension APIHandler {
           case .success(.text(let text, let tokens)):
             let delta = WritingAnswer.Delta.text(text, tokens: withTokens ? tokens : nil, offset: offset)
             try await send(answer.chunk(delta, choice: index, includesUsage: includesUsage))
-            offset += text.unicodeScalars.count
+            // A token's text may wait for what follows it.
+            offset += tokens.reduce(0) { $0 + $1.chosen.characters }
           case .success(.end(let reason, let usage)):
             try await send(answer.chunk(.finish(reason), choice: index, includesUsage: includesUsage))
             usages.append(usage)

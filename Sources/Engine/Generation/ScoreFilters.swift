@@ -38,7 +38,10 @@ enum ScoreFilters {
   /// Leaves the k best, and all that equal the last of them.
   static func topK(_ scores: Scores, _ k: Int) {
     guard k > 0, k < scores.count else { return }
-    let least = leaders(scores) { $0.count >= k }[k - 1].score
+    let best = leaders(scores) { $0.count >= k }
+    // Fewer than k are numbers.
+    guard best.count >= k else { return }
+    let least = best[k - 1].score
     for index in scores.indices where scores[index] < least { scores[index] = -.infinity }
   }
 
@@ -47,6 +50,7 @@ enum ScoreFilters {
   static func topP(_ scores: Scores, _ p: Float) {
     guard p < 1, let top = scores.max(), top.isFinite else { return }
     let whole = scores.reduce(into: 0.0) { $0 += weight($1, top) }
+    guard whole.isFinite else { return }
     let reached = Double(p) * whole
     let best = leaders(scores) { $0.reduce(into: 0.0) { $0 += weight($1.score, top) } >= reached }
     var before = 0.0
@@ -81,14 +85,14 @@ enum ScoreFilters {
     guard let top = scores.max(), top.isFinite else {
       return scores.enumerated().map { ($0.element, $0.offset) }.reversed()
     }
-    var depth: Float = 4
+    var (depth, least): (Float, Float) = (4, top)
     var found: [(score: Float, id: Int)] = []
     repeat {
       found.removeAll(keepingCapacity: true)
-      let least = depth < 1_000 ? top - depth : -.infinity
+      least = depth < 1_000 ? top - depth : -.infinity
       for index in scores.indices where scores[index] >= least { found.append((scores[index], index)) }
       depth *= 2
-    } while !enough(found) && found.count < scores.count
+    } while !enough(found) && least > -.infinity
     return found.sorted { ($0.score, $0.id) > ($1.score, $1.id) }
   }
 }

@@ -20,6 +20,8 @@ public final class TrainingRun {
 
   /// Tokens of one shard at most: the longest that a request waits for a lane.
   public static let shardTokens = 512
+  /// Shards of each lane that are best computed before their results are taken.
+  public static let shardsTogether = 4
   private static let epochStream: UInt64 = 0x5eed_1000
   private static let headStream: UInt64 = 0x5eed_2000
   private static let siteStream: UInt64 = 0x5eed_3000
@@ -45,12 +47,24 @@ public final class TrainingRun {
   /// The best epoch's parameters, figures and thresholds.
   var best: Best?
   private var pending: [TrainingShard] = []
+  private var taken = Taken()
   private var order: (epoch: Int, rows: [Int])?
 
   struct Best: Equatable {
     var values: [Float]
     var metrics: TrainingMetrics
     var thresholds: [Float]
+  }
+
+  /// What the results of the first pending shards come to.
+  private struct Taken {
+    var count = 0
+    /// Empty where nothing was differentiated.
+    var gradients: [Float] = []
+    var loss = 0.0
+    var tokens = 0
+    /// A shard each.
+    var outputs: [[Float]] = []
   }
 
   /// Prepares a run.
@@ -79,6 +93,7 @@ public final class TrainingRun {
     guard layout.count > 0 else {
       throw .setting(name: "sites", reason: "is empty, and the head has no layer")
     }
+    try Self.check(parameters: layout.count, limitTapeBytes)
     if let subspace, method.needsSubspace, !method.trainsBasis {
       do throws(AdapterError) {
         if let resident {
@@ -125,6 +140,24 @@ public final class TrainingRun {
     }
   }
 
+  /// A checkpoint holds four vectors of them, and a value of the store at most 10⁹ bytes.
+  private static let limitParameters = 60_000_000
+  /// Vectors of parameters beside a shard's tape: themselves, two moments, the best epoch's, a snapshot, the gradient, and
+  /// those of the shards of a lane whose sum is not taken yet.
+  private static let parameterVectors = 6 + shardsTogether
+
+  static func check(parameters: Int, _ limitBytes: Int) throws(TrainingError) {
+    guard parameters <= limitParameters else {
+      throw .setting(name: "rank", reason: "gives \(parameters) parameters, at most \(limitParameters) are trained")
+    }
+    let needed = parameters * parameterVectors * MemoryLayout<Float>.stride
+    guard needed <= limitBytes else {
+      throw .setting(
+        name: "rank",
+        reason: "gives \(parameters) parameters, which need about \(needed >> 20) MiB of \(limitBytes >> 20)")
+    }
+  }
+
   /// The epoch at work, from 1.
   public var epoch: Int {
     let begun = phase == .validation ? step - 1 : step
@@ -136,9 +169,10 @@ public final class TrainingRun {
   /// Bytes of parameters and moments.
   public var residentBytes: Int { layout.count * 3 * MemoryLayout<Float>.stride }
 
-  /// The shards to compute now; the same ones again until `finish` gets their results.
+  /// The shards to compute now; the same ones again until `finish`, whatever results of them were taken.
   public func nextWork() -> TrainingWork {
     if phase == .finished { return .finished }
+    taken = Taken()
     if pending.isEmpty { pending = shards() }
     return phase == .validation ? .validation(pending) : .step(pending)
   }
@@ -174,45 +208,59 @@ public final class TrainingRun {
     return Array(rows[first..<min(first + settings.batchSize, rows.count)])
   }
 
-  /// Takes the results of `nextWork()`, in shard order, and moves on.
-  ///
-  /// - Throws: `.diverged` when the loss or the gradient is not finite; the run must not go on after that.
-  public func finish(_ results: [ShardResult]) throws(TrainingError) -> TrainingReport {
-    precondition(!pending.isEmpty && results.count == pending.count, "training: a result for every shard")
-    let shards = pending
-    pending = []
-    if phase == .validation { return finishValidation(shards, results) }
-    let rows = shards.flatMap(\.rows)
-    let tokens = results.reduce(0) { $0 + $1.tokens }
-    if settings.kind == .embedding, phase == .step {
-      return try finishEmbeddings(shards, results, rows, tokens)
-    }
-    var gradients = [Float](repeating: 0, count: layout.count)
+  /// Takes the results of the next shards of `nextWork()`, in shard order. A result has a gradient as long as the
+  /// parameters: taken a few at a time, only their sum stays.
+  public func take(_ results: [ShardResult]) {
+    precondition(taken.count + results.count <= pending.count, "training: one result for each shard")
     for result in results {
-      for index in gradients.indices { gradients[index] += result.gradients[index] }
+      taken.count += 1
+      taken.loss += result.loss
+      taken.tokens += result.tokens
+      taken.outputs.append(result.outputs)
+      guard !result.gradients.isEmpty else { continue }
+      if taken.gradients.isEmpty { taken.gradients = Array(repeating: 0, count: layout.count) }
+      for index in taken.gradients.indices { taken.gradients[index] += result.gradients[index] }
     }
-    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].mass) }
-    var loss = results.reduce(0.0) { $0 + $1.loss } / weight
-    if case .contrast(_, let mean) = phase { loss = mean }
-    return try apply(&gradients, loss: loss, weight: weight, examples: rows.count, tokens: tokens)
   }
 
-  private func finishEmbeddings(
-    _ shards: [TrainingShard], _ results: [ShardResult], _ rows: [Int], _ tokens: Int
-  ) throws(TrainingError) -> TrainingReport {
+  /// Moves on when the results of all shards are taken.
+  ///
+  /// - Throws: `.diverged` when the loss or the gradient is not finite; the run must not go on after that.
+  public func finish() throws(TrainingError) -> TrainingReport {
+    precondition(!pending.isEmpty && taken.count == pending.count, "training: a result for every shard")
+    let rows = pending.flatMap(\.rows)
+    var results = Taken()
+    swap(&results, &taken)
+    pending = []
+    if phase == .validation { return finishValidation(rows, results) }
+    if settings.kind == .embedding, phase == .step { return try finishEmbeddings(rows, results) }
+    let weight = rows.reduce(0.0) { $0 + Double(set.rows[$1].mass) }
+    var loss = results.loss / weight
+    if case .contrast(_, let mean) = phase { loss = mean }
+    return try apply(
+      &results.gradients, loss: loss, weight: weight, examples: rows.count, tokens: results.tokens)
+  }
+
+  /// Takes all results at once and moves on.
+  public func finish(_ results: [ShardResult]) throws(TrainingError) -> TrainingReport {
+    take(results)
+    return try finish()
+  }
+
+  private func finishEmbeddings(_ rows: [Int], _ results: Taken) throws(TrainingError) -> TrainingReport {
     let texts = rows.map { set.rows[$0].texts.count }
-    let embeddings = results.flatMap(\.outputs)
+    let embeddings = results.outputs.flatMap(\.self)
     let width = embeddings.count / texts.reduce(0, +)
     let outcome = Contrastive.run(
       embeddings, width: width, texts: texts, temperature: settings.temperature, arena: Arena())
     guard outcome.loss.isFinite else { throw .diverged(step: step + 1, what: "the loss is not finite") }
     var at = 0
-    let pieces = results.map { result in
-      defer { at += result.outputs.count }
-      return Array(outcome.gradients[at..<at + result.outputs.count])
+    let pieces = results.outputs.map { outputs in
+      defer { at += outputs.count }
+      return Array(outcome.gradients[at..<at + outputs.count])
     }
     phase = .contrast(dOutputs: pieces, loss: outcome.loss)
-    return report(.half, loss: outcome.loss, norm: 0, rate: 0, examples: 0, tokens: tokens, nil)
+    return report(.half, loss: outcome.loss, norm: 0, rate: 0, examples: 0, tokens: results.tokens, nil)
   }
 
   private func apply(
@@ -252,11 +300,9 @@ public final class TrainingRun {
       metrics)
   }
 
-  private func finishValidation(_ shards: [TrainingShard], _ results: [ShardResult]) -> TrainingReport {
-    let rows = shards.flatMap(\.rows)
-    let outputs = results.flatMap(\.outputs)
+  private func finishValidation(_ rows: [Int], _ results: Taken) -> TrainingReport {
     let validation = Validation(
-      set: set, settings: settings, rows: rows, outputs: outputs, lossSum: results.reduce(0) { $0 + $1.loss })
+      set: set, settings: settings, rows: rows, outputs: results.outputs.flatMap(\.self), lossSum: results.loss)
     let metrics = validation.metrics(
       epoch: step / stepsPerEpoch, trainingLoss: epochLoss.sum / epochLoss.weight)
     if best.map({ metrics.isBetter(than: $0.metrics, kind: settings.kind) }) ?? true {
@@ -265,7 +311,7 @@ public final class TrainingRun {
     endEpoch(metrics)
     return report(
       .validation, loss: metrics.validationLoss ?? 0, norm: 0, rate: 0, examples: rows.count,
-      tokens: results.reduce(0) { $0 + $1.tokens }, metrics)
+      tokens: results.tokens, metrics)
   }
 
   private func endEpoch(_ metrics: TrainingMetrics?) {
