@@ -148,7 +148,8 @@ public final class TrainingRun {
 
   static func check(parameters: Int, _ limitBytes: Int) throws(TrainingError) {
     guard parameters <= limitParameters else {
-      throw .setting(name: "rank", reason: "gives \(parameters) parameters, at most \(limitParameters) are trained")
+      throw .setting(
+        name: "rank", reason: "gives \(parameters) parameters, at most \(limitParameters) are trained")
     }
     let needed = parameters * parameterVectors * MemoryLayout<Float>.stride
     guard needed <= limitBytes else {
@@ -302,7 +303,8 @@ public final class TrainingRun {
 
   private func finishValidation(_ rows: [Int], _ results: Taken) -> TrainingReport {
     let validation = Validation(
-      set: set, settings: settings, rows: rows, outputs: results.outputs.flatMap(\.self), lossSum: results.loss)
+      set: set, settings: settings, rows: rows, outputs: results.outputs.flatMap(\.self),
+      lossSum: results.loss)
     let metrics = validation.metrics(
       epoch: step / stepsPerEpoch, trainingLoss: epochLoss.sum / epochLoss.weight)
     if best.map({ metrics.isBetter(than: $0.metrics, kind: settings.kind) }) ?? true {
