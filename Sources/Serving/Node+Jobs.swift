@@ -195,15 +195,6 @@ extension Node {
           "/max_length", "is \(request.settings.maxLength)", allowed: "3 through \(checkpoint.textLimit)")
       ])
     }
-    if let from = request.from {
-      let version = try await adapterVersion(from.version, of: from.task)
-      guard "\(version.base)" == base.digest else {
-        throw .baseMismatch(expected: base.digest, actual: "\(version.base)")
-      }
-      guard version.kind == request.settings.kind, version.method == request.settings.method else {
-        throw .validation([FieldError("/from", "is of another kind or method")])
-      }
-    }
     do throws(StoreError) {
       let task = try await store.task(request.task)
       guard task.kind == request.settings.kind.rawValue else {
@@ -212,6 +203,23 @@ extension Node {
     } catch {
       guard case .notFound = error else { throw ServingError(error) }
     }
+    let subspace = try await subspace(of: request)
+    if let from = request.from {
+      let version = try await adapterVersion(from.version, of: from.task)
+      guard "\(version.base)" == base.digest else {
+        throw .baseMismatch(expected: base.digest, actual: "\(version.base)")
+      }
+      do throws(TrainingError) {
+        try request.settings.check(start: version, base: model, subspace: subspace)
+      } catch {
+        throw ServingError(error)
+      }
+    }
+    return subspace
+  }
+
+  /// The digest of the subspace that the method needs.
+  private func subspace(of request: TrainingRequest) async throws(ServingError) -> String? {
     guard let method = TrainingMethods.named(request.settings.method), method.needsSubspace else {
       if request.subspace != nil {
         throw .validation([FieldError("/subspace", "\(request.settings.method) uses none")])

@@ -179,6 +179,30 @@ import Training
     }
   }
 
+  @Test func aStartThatDoesNotFitIsRefusedAtOnce() async throws {
+    try await withNode { node in
+      _ = try await node.learn("topics", epochs: 1)
+      func start(_ method: String, _ change: @escaping (inout TrainingSettings) -> Void) async throws {
+        _ = try await node.start("topics", method: method, from: ("topics", 1), change: change)
+      }
+      let changes: [(inout TrainingSettings) -> Void] = [
+        { $0.rank = 2 }, { $0.alpha = 4 }, { $0.sites = [] }, { $0.pooling = .cls },
+        { $0.headDense = .fresh },
+      ]
+      for change in changes {
+        await #expect {
+          try await start("cora", change)
+        } throws: { error in
+          guard case .validation(let errors) = error as? ServingError else { return false }
+          return errors.map(\.pointer) == ["/from"]
+        }
+      }
+      await #expect(throws: ServingError.self) { try await start("lora") { _ in } }
+      let jobs = try await node.jobs(type: nil, state: nil, task: nil, after: nil, limit: 10).elements
+      #expect(jobs.count { $0.type == .train } == 1)
+    }
+  }
+
   @Test func aSubspaceGrowsFromPrivateVersionsAndNotFromShared() async throws {
     try await withNode { node in
       _ = try await node.learn("lone", method: "lora")

@@ -75,7 +75,8 @@ extension Node {
 
   func start(
     _ task: String, method: String = "cora", activate: Activation = .always, seed: UInt64 = 0,
-    idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours
+    idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours,
+    from: (task: String, version: Int)? = nil, change: (inout TrainingSettings) -> Void = { _ in }
   ) async throws -> JobSummary {
     var settings = TrainingSettings.defaults(kind: .classification, method: method, on: .encoder)
     settings.epochs = epochs
@@ -84,9 +85,10 @@ extension Node {
     settings.alpha = 8
     settings.seed = seed
     settings.validation = 0.2
+    change(&settings)
     return try await train(
       TrainingRequest(
-        task: task, data: .examples(rows), settings: settings, subspace: nil, activate: activate, from: nil,
+        task: task, data: .examples(rows), settings: settings, subspace: nil, activate: activate, from: from,
         idempotencyKey: idempotencyKey, requestDigest: "\(task)\(method)\(seed)"), principal: .anonymous)
   }
 

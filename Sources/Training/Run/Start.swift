@@ -1,5 +1,5 @@
-internal import Adapters
-internal import Models
+public import Adapters
+public import Models
 internal import Tensors
 
 /// Where a run's parameters start.
@@ -13,10 +13,7 @@ struct Start {
   /// Deviation of a head's random weights, as BERT initialises its own (arXiv 1810.04805, initializer_range).
   private static let headDeviation: Float = 0.02
 
-  private var adapted: [Site] {
-    let kinds = Set(settings.sites)
-    return base.sites.filter { kinds.contains($0.kind) }
-  }
+  private var adapted: [Site] { settings.adapted(base.sites) }
 
   /// Refuses what the method cannot start from.
   func check() throws(TrainingError) {
@@ -59,25 +56,9 @@ struct Start {
 
   /// A version's factors, when it fits this run.
   func updates(of version: AdapterVersion) throws(TrainingError) -> [Int: SiteUpdate] {
-    guard version.base == base.digest else { throw .baseMismatch }
-    guard version.kind == settings.kind else { throw .incompatibleStart("it is of another kind") }
-    guard version.method.utf8.elementsEqual(settings.method.utf8) else {
-      throw .incompatibleStart("it was trained with \(version.method)")
-    }
-    guard version.rank == settings.rank, version.alpha == settings.alpha else {
-      throw .incompatibleStart("it has rank \(version.rank) and alpha \(version.alpha)")
-    }
+    try settings.check(start: version, base: base, subspace: subspace.map { "\($0.digest)" })
     guard Head.sameLabels(version.head.labels, set.labels) else {
       throw .incompatibleStart("it has another label set")
-    }
-    guard version.head.pooling == settings.pooling,
-      (version.head.dense == nil) == (settings.headDense == .none)
-    else { throw .incompatibleStart("it has another kind of head") }
-    guard Set(version.updates.keys) == Set(adapted.map(\.name)) else {
-      throw .incompatibleStart("it adapts other sites")
-    }
-    guard !version.usesSubspace || version.subspace == subspace?.digest else {
-      throw .incompatibleStart("it uses another subspace")
     }
     do {
       try version.validate(
@@ -115,5 +96,36 @@ struct Start {
     return Head(
       pooling: settings.pooling, dense: dense, activation: dense == nil ? nil : .tanh, linear: linear,
       labels: set.labels)
+  }
+}
+
+extension TrainingSettings {
+  fileprivate func adapted(_ sites: [Site]) -> [Site] {
+    let kinds = Set(self.sites)
+    return sites.filter { kinds.contains($0.kind) }
+  }
+
+  /// Refuses a version that a run with these settings cannot start from, whatever its data are.
+  /// - Parameter subspace: the digest, as text, of what the run adapts through.
+  public func check(
+    start version: AdapterVersion, base: BaseModel, subspace: String?
+  ) throws(TrainingError) {
+    guard version.base == base.digest else { throw .baseMismatch }
+    guard version.kind == kind else { throw .incompatibleStart("it is of another kind") }
+    guard version.method.utf8.elementsEqual(method.utf8) else {
+      throw .incompatibleStart("it was trained with \(version.method)")
+    }
+    guard version.rank == rank, version.alpha == alpha else {
+      throw .incompatibleStart("it has rank \(version.rank) and alpha \(version.alpha)")
+    }
+    guard version.head.pooling == pooling, (version.head.dense == nil) == (headDense == .none) else {
+      throw .incompatibleStart("it has another kind of head")
+    }
+    guard Set(version.updates.keys) == Set(adapted(base.sites).map(\.name)) else {
+      throw .incompatibleStart("it adapts other sites")
+    }
+    guard !version.usesSubspace || version.subspace.map({ "\($0)" }) == subspace else {
+      throw .incompatibleStart("it uses another subspace")
+    }
   }
 }
