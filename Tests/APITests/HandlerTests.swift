@@ -216,6 +216,15 @@ import Testing
     #expect(try await api.send(.post, "/jobs/job_1/cancel", #"{"force":true}"#).pointers == ["/force"])
   }
 
+  /// Time that grows with the square of the members would be many minutes.
+  @Test(.timeLimit(.minutes(1))) func aBodyOfManyMembersIsRefusedPromptly() async throws {
+    let members = (0..<200_000).map { "\"k\($0)\":0" }.joined(separator: ",")
+    let answer = try await handler().send(
+      .post, "/adapters/a/infer", "{\"inputs\":[\"x\"],\(members)}")
+    #expect(answer.status == 422)
+    #expect(answer.pointers.first == "/k0")
+  }
+
   @Test func unknownQueriesAreRefused() async throws {
     #expect(try await handler().send(.get, "/base?x=1").pointers == ["x"])
     #expect(try await handler().send(.get, "/jobs?limit=1&limit=2").pointers == ["limit"])
