@@ -103,6 +103,8 @@ extension Node {
     if found.events.isEmpty, found.state != .running, !found.state.isFinal, isRetired { throw .draining }
     if found.events.isEmpty, !found.isFinal, waitMilliseconds > 0 {
       await JobSignals.wait(for: changes, milliseconds: waitMilliseconds)
+      // A cancelled task does not wait: its caller would ask again without end.
+      if Task.isCancelled { throw .cancelled }
       found = try await read(job, after: id)
     }
     return (found.events, found.isFinal)

@@ -64,6 +64,7 @@ public protocol ServingNode: Sendable {
   func resume(job: String) async throws(ServingError) -> JobSummary
   /// Events after an id, oldest first; waits up to `waitMilliseconds` for the first where there is none.
   /// An empty array: none came. `isFinal`: the job has ended and these are its last events.
+  /// - Throws: `.notFound`, `.draining` for a job that waits; `.cancelled` where the wait was.
   func events(of job: String, after id: Int64, waitMilliseconds: Int)
     async throws(ServingError) -> (events: [JobEvent], isFinal: Bool)
   /// Events before an id, newest first; `next` is the id to go on before.
