@@ -54,7 +54,12 @@ public protocol ServingNode: Sendable {
   func deleteDataset(_ id: String) async throws(ServingError)
 
   // MARK: jobs
-  /// Stores the job and its data durably, then returns.
+  /// The job that was accepted under an idempotency key before, whatever became of its data set and its task since;
+  /// nil where there is none.
+  /// - Throws: `.idempotencyConflict` where the key came with another digest.
+  func accepted(under key: String, requestDigest: String, principal: Principal)
+    async throws(ServingError) -> JobSummary?
+  /// Stores the job and its data durably, then returns; a request that `accepted` knows gives its job.
   func train(_ request: TrainingRequest, principal: Principal) async throws(ServingError) -> JobSummary
   func jobs(type: JobType?, state: JobState?, task: String?, after: String?, limit: Int)
     async throws(ServingError) -> Page<JobSummary>

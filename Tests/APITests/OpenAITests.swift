@@ -310,6 +310,20 @@ import Training
     }
   }
 
+  @Test func aRepeatedRequestIsItsJobWhenItsFileAndModelAreGone() async throws {
+    let node = StubNode()
+    let key = [("Idempotency-Key", "k")]
+    let body = #"{"model":"tickets","training_file":"ds_1"}"#
+    let first = try await handler(node).send(.post, "/v1/fine_tuning/jobs", body, key)
+    #expect(first.status == 200)
+    node.seen.withLock { $0.isEmptied = true }
+    let again = try await handler(node).send(.post, "/v1/fine_tuning/jobs", body, key)
+    #expect(again.status == 200 && again.bytes == first.bytes)
+    let other = try await handler(node).send(.post, "/v1/fine_tuning/jobs", body + " ", key)
+    #expect(other.code == "idempotency-conflict")
+    #expect(try await handler(node).send(.post, "/v1/fine_tuning/jobs", body).status == 404)
+  }
+
   @Test func aModelsVersionIsGoneOnFrom() async throws {
     let node = StubNode()
     for (model, suffix, task) in [("tickets", "", "tickets"), ("tickets@3", #","suffix":"next""#, "next")] {

@@ -12,6 +12,8 @@ final class StubNode: ServingNode {
     var options = InferenceOptions()
     var timeout: Int?
     var training: TrainingRequest?
+    /// The data set and the task are gone.
+    var isEmptied = false
     var writing: [WritingRequest] = []
     var dataset: (name: String, kind: TaskKind)?
     var rows: [TrainingExample] = []
@@ -125,6 +127,7 @@ final class StubNode: ServingNode {
   }
   func task(_ name: String) async throws(ServingError) -> TaskSummary {
     try check()
+    if seen.withLock({ $0.isEmptied }) { throw .notFound(.task, id: name) }
     return Self.taskSummary
   }
   func versions(of task: String) async throws(ServingError) -> [VersionSummary] { [Self.versionSummary] }
@@ -158,7 +161,7 @@ final class StubNode: ServingNode {
   }
   func dataset(_ id: String) async throws(ServingError) -> DatasetSummary {
     try check()
-    guard id == "ds_1" else { throw .notFound(.dataset, id: id) }
+    guard id == "ds_1", !seen.withLock({ $0.isEmptied }) else { throw .notFound(.dataset, id: id) }
     return Self.datasetSummary
   }
   func deleteDataset(_ id: String) async throws(ServingError) { try check() }
@@ -174,6 +177,13 @@ final class StubNode: ServingNode {
     return DatasetRows(rows: batches[row / 2], next: row == 0 ? 2 : nil)
   }
 
+  func accepted(
+    under key: String, requestDigest: String, principal: Principal
+  ) async throws(ServingError) -> JobSummary? {
+    guard let training = seen.withLock({ $0.training }), training.idempotencyKey == key else { return nil }
+    guard training.requestDigest == requestDigest else { throw .idempotencyConflict }
+    return Self.jobSummary
+  }
   func train(
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {

@@ -1,5 +1,6 @@
 import Adapters
 import Foundation
+import Models
 import Serving
 import Testing
 import Training
@@ -163,6 +164,38 @@ import Training
         return true
       }
       _ = try await node.finished(first.id)
+    }
+  }
+
+  @Test func anAcceptedRequestIsKnownWhenItsDataSetIsGone() async throws {
+    try await withNode { node in
+      let upload = try await node.beginDataset(name: "rows", kind: .classification, principal: .anonymous)
+      try await upload.append(Rows.colours)
+      let dataset = try await upload.finish().id
+      let request = TrainingRequest(
+        task: "topics", data: .dataset(id: dataset),
+        settings: .defaults(kind: .classification, method: "cora", on: .encoder), subspace: nil,
+        activate: .always, from: nil, idempotencyKey: "k", requestDigest: "d")
+      func known(_ key: String, _ digest: String) async throws -> String? {
+        try await node.accepted(under: key, requestDigest: digest, principal: .anonymous)?.id
+      }
+      let before = try await known("k", "d")
+      #expect(before == nil)
+      let job = try await node.train(request, principal: .anonymous).id
+      _ = try await node.cancel(job: job)
+      try await node.deleteDataset(dataset)
+      let after = try await known("k", "d")
+      #expect(after == job)
+      let again = try await node.train(request, principal: .anonymous).id
+      #expect(again == job)
+      let other = try await known("l", "d")
+      #expect(other == nil)
+      await #expect {
+        _ = try await known("k", "e")
+      } throws: { error in
+        guard case .idempotencyConflict = error as? ServingError else { return false }
+        return true
+      }
     }
   }
 
