@@ -157,6 +157,13 @@ final class RawClient: Sendable {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
 
+  /// One end of a pair.
+  init(adopting descriptor: Int32) {
+    self.descriptor = descriptor
+    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   convenience init(_ address: BoundAddress, receiveBuffer: Int32? = nil) {
     self.init(receiveBuffer: receiveBuffer)
     connect(to: address)
