@@ -285,6 +285,27 @@ import Training
     }
   }
 
+  @Test func theConfiguredTimeBoundsEveryRequest() async throws {
+    try await withNode(store: nil, { $0.requestTimeoutMilliseconds = 400_000 }) { node in
+      for milliseconds in [350_000, Int.max] {
+        let result = try await node.infer(
+          task: "base", inputs: InferenceInputs(["text"]), options: InferenceOptions(),
+          timeoutMilliseconds: milliseconds, principal: .anonymous)
+        #expect(result.count == 1)
+      }
+    }
+    try await withNode(store: nil, { $0.requestTimeoutMilliseconds = 0 }) { node in
+      await #expect {
+        _ = try await node.infer(
+          task: "base", inputs: InferenceInputs(["text"]), options: InferenceOptions(),
+          timeoutMilliseconds: 350_000, principal: .anonymous)
+      } throws: { error in
+        guard case .deadlineExceeded(milliseconds: 0) = error as? ServingError else { return false }
+        return true
+      }
+    }
+  }
+
   @Test func aFullQueueRefusesBeforeItTokenises() async throws {
     try await withNode(store: nil, { $0.queueRows = 2 }) { node in
       let inputs = InferenceInputs(["text", "text", "text"])

@@ -5,7 +5,7 @@ internal import Serving
 extension APIHandler {
   func createEmbeddings(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
-    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let timeout = try call.timeoutMilliseconds()
     let width = node.base.width
     let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try EmbeddingsBody(value, width: width)
