@@ -10,10 +10,13 @@ public protocol ServingNode: Sendable {
   // MARK: inference
   /// Answers every input with one task, in one request; `base` is the bare base (an embedding, on an
   /// encoder).
+  /// - Parameters:
+  ///   - kind: what the task must be of, which is checked before any input is read; nil: any kind that answers.
+  ///   - taskPointer: where the request names the task.
   /// - Throws: `.notFound`, `.textTooLong`, `.validation`, `.overloaded`, `.deadlineExceeded`, `.cancelled`.
   func infer(
-    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
-    principal: Principal
+    task: String, of kind: TaskKind?, taskPointer: String, inputs: InferenceInputs, options: InferenceOptions,
+    timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult
   /// Answers rows of many tasks, an item each; every row is checked before any is queued.
   func infer(
@@ -83,6 +86,18 @@ public protocol ServingNode: Sendable {
   func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary
   func makeSubspace(_ request: SubspaceRequest, principal: Principal)
     async throws(ServingError) -> JobSummary
+}
+
+extension ServingNode {
+  /// Answers with a task of any kind that answers, which the request's path names.
+  public func infer(
+    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
+    principal: Principal
+  ) async throws(ServingError) -> InferenceResult {
+    try await infer(
+      task: task, of: nil, taskPointer: "task", inputs: inputs, options: options,
+      timeoutMilliseconds: timeoutMilliseconds, principal: principal)
+  }
 }
 
 /// One streaming upload: rows are written in batches, all or nothing.

@@ -74,10 +74,13 @@ final class StubNode: ServingNode {
   }
 
   func infer(
-    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
-    principal: Principal
+    task: String, of kind: TaskKind?, taskPointer: String, inputs: InferenceInputs, options: InferenceOptions,
+    timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     try check()
+    if let kind, Self.source(task).kind != kind {
+      throw .validation([FieldError(taskPointer, "is of another kind", allowed: kind.rawValue)])
+    }
     seen.withLock {
       $0.inputs = inputs
       $0.options = options

@@ -81,6 +81,32 @@ import Training
     }
   }
 
+  @Test func aTaskOfAnotherKindIsRefusedBeforeItAnswers() async throws {
+    try await withNode { node in
+      _ = try await node.learn("topics", epochs: 1)
+      let before = await node.metrics().rowsAnswered
+      do throws(ServingError) {
+        _ = try await node.infer(
+          task: "topics", of: .embedding, taskPointer: "/model", inputs: InferenceInputs(["a", "b"]),
+          options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
+        Issue.record("a classification gives embeddings")
+      } catch {
+        guard case .validation(let errors) = error else {
+          Issue.record("\(error)")
+          return
+        }
+        #expect(errors.map(\.pointer) == ["/model"] && errors.map(\.detail) == ["is of kind classification"])
+        #expect(errors.first?.allowed == "base and tasks of kind embedding")
+      }
+      let after = await node.metrics().rowsAnswered
+      #expect(after == before)
+      let base = try await node.infer(
+        task: "base", of: .embedding, taskPointer: "/model", inputs: InferenceInputs(["a"]),
+        options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
+      #expect(base.count == 1)
+    }
+  }
+
   @Test func aRowOfAMixedBatchEqualsTheRowAlone() async throws {
     try await withNode { node in
       _ = try await node.learn("shared")
