@@ -12,6 +12,8 @@ final class TestHandler: HTTPHandler {
   let gate = Signal()
   let written = Atomic<Int>(0)
   let received = Atomic<Int>(0)
+  /// Bodies that did not come whole.
+  let broken = Atomic<Int>(0)
 
   func respond(to request: HTTPRequest) async -> HTTPResponse {
     do throws(WireError) {
@@ -57,6 +59,7 @@ final class TestHandler: HTTPHandler {
       default: return HTTPResponse(status: 404)
       }
     } catch {
+      broken.wrappingAdd(1, ordering: .relaxed)
       return response(for: error)
     }
   }
