@@ -41,10 +41,13 @@ extension APIHandler {
     let request = try await call.json(limitBytes: Limits.smallBodyBytes) { value throws(Problem) in
       try SubspaceBody.request(value)
     }
-    let job = try await serving { () throws(ServingError) in
-      try await node.makeSubspace(request, principal: call.principal)
+    // Off the loop: the versions that it is to grow from are read.
+    return try await offLoop { () async throws(Problem) in
+      let job = try await serving { () throws(ServingError) in
+        try await node.makeSubspace(request, principal: call.principal)
+      }
+      return accepted(job)
     }
-    return accepted(job)
   }
 
   private func accepted(_ job: JobSummary) -> HTTPResponse {
@@ -61,10 +64,13 @@ extension APIHandler {
 
   func getSubspace(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
-    let subspace = try await serving { () throws(ServingError) in
-      try await node.subspace(call.parameters[0])
+    // Off the loop: B is read and checked.
+    return try await offLoop { () async throws(Problem) in
+      let subspace = try await serving { () throws(ServingError) in
+        try await node.subspace(call.parameters[0])
+      }
+      return .json { $0.subspace(subspace, withSites: true) }
     }
-    return .json { $0.subspace(subspace, withSites: true) }
   }
 
   func listJobs(_ call: Call) async throws(Problem) -> HTTPResponse {

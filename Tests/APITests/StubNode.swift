@@ -20,7 +20,7 @@ final class StubNode: ServingNode {
     var finished = false
     var abandoned = false
     var eventsAfter: [Int64] = []
-    /// Of the last call that must not be made on a `TestLoop`.
+    /// Of the calls that must not be made on a `TestLoop`, whether one was; nil before the first.
     var wasOnLoop: Bool?
   }
 
@@ -45,6 +45,11 @@ final class StubNode: ServingNode {
 
   func check() throws(ServingError) {
     if let failure { throw failure }
+  }
+
+  func noteLoop() {
+    let isHere = TestLoop.isHere
+    seen.withLock { $0.wasOnLoop = isHere || $0.wasOnLoop == true }
   }
 
   let base: BaseSummary
@@ -170,6 +175,7 @@ final class StubNode: ServingNode {
   func deleteDataset(_ id: String) async throws(ServingError) { try check() }
   func rows(of dataset: String, from row: Int) async throws(ServingError) -> DatasetRows {
     _ = try await self.dataset(dataset)
+    noteLoop()
     let batches: [[TrainingExample]] = [
       [
         .classification(text: "a", pair: "b", label: "x", weight: 0.5),
@@ -191,10 +197,8 @@ final class StubNode: ServingNode {
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try check()
-    seen.withLock {
-      $0.training = request
-      $0.wasOnLoop = TestLoop.isHere
-    }
+    noteLoop()
+    seen.withLock { $0.training = request }
     return Self.jobSummary
   }
   func jobs(
@@ -265,12 +269,14 @@ final class StubNode: ServingNode {
   }
   func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary {
     try check()
+    noteLoop()
     return Self.subspaceSummary
   }
   func makeSubspace(
     _ request: SubspaceRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try check()
+    noteLoop()
     return Self.jobSummary
   }
 }
@@ -279,10 +285,8 @@ struct StubUpload: DatasetUpload {
   let node: StubNode
 
   func append(_ rows: [TrainingExample]) async throws(ServingError) {
-    node.seen.withLock {
-      $0.rows += rows
-      $0.wasOnLoop = TestLoop.isHere
-    }
+    node.noteLoop()
+    node.seen.withLock { $0.rows += rows }
   }
   func finish() async throws(ServingError) -> DatasetSummary {
     node.seen.withLock { $0.finished = true }
