@@ -14,8 +14,6 @@ public struct APIConfiguration: Sendable {
   public var trainingBodyBytes = 64 << 20
   /// Bytes of an uploaded data set.
   public var datasetBytes = 1 << 30
-  /// The longest that `X-Request-Timeout` may ask for.
-  public var longestTimeoutMilliseconds = 300_000
   /// The longest wait between two writes of an event stream; a comment is sent then.
   public var eventWaitMilliseconds = 10_000
 

@@ -10,7 +10,7 @@ extension APIHandler {
     guard let format = MediaTypes.best(of: Self.inferenceTypes, for: call.head) else {
       throw Self.notAcceptable(Self.inferenceTypes)
     }
-    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let timeout = try call.timeoutMilliseconds()
     let body = try await call.decoded(limitBytes: configuration.inferenceBodyBytes) { bytes throws(Problem) in
       try InferenceBody(bytes)
     }
@@ -40,7 +40,7 @@ extension APIHandler {
     guard MediaTypes.best(of: [MediaTypes.json], for: call.head) != nil else {
       throw Self.notAcceptable([MediaTypes.json])
     }
-    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let timeout = try call.timeoutMilliseconds()
     let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try BatchInferenceBody(value)
     }

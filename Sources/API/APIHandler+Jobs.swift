@@ -10,17 +10,29 @@ extension APIHandler {
     let bytes = try await call.body(limitBytes: configuration.trainingBodyBytes)
     // Off the loop whatever the body's size: the rows of a data set that it names are checked too.
     return try await offLoop { () async throws(Problem) in
+      let digest = Digest.sha256(of: bytes)
+      if let known = try await known(key, digest, call.principal) { return accepted(known) }
       let value = try Call.parse(bytes)
       var kind: TaskKind?
       if let id = TrainingBody.dataset(value) {
         kind = try await serving { () throws(ServingError) in try await node.dataset(id) }.kind
       }
       let request = try TrainingBody.request(
-        value, on: node.base, datasetKind: kind, idempotencyKey: key, digest: Digest.sha256(of: bytes))
+        value, on: node.base, datasetKind: kind, idempotencyKey: key, digest: digest)
       let job = try await serving { () throws(ServingError) in
         try await node.train(request, principal: call.principal)
       }
       return accepted(job)
+    }
+  }
+
+  /// The job that the same request was given before: looked for first, since what the request names may be gone.
+  func known(
+    _ key: String?, _ digest: Digest, _ principal: Principal
+  ) async throws(Problem) -> JobSummary? {
+    guard let key else { return nil }
+    return try await serving { () throws(ServingError) in
+      try await node.accepted(under: key, requestDigest: digest.description, principal: principal)
     }
   }
 
@@ -29,10 +41,13 @@ extension APIHandler {
     let request = try await call.json(limitBytes: Limits.smallBodyBytes) { value throws(Problem) in
       try SubspaceBody.request(value)
     }
-    let job = try await serving { () throws(ServingError) in
-      try await node.makeSubspace(request, principal: call.principal)
+    // Off the loop: the versions that it is to grow from are read.
+    return try await offLoop { () async throws(Problem) in
+      let job = try await serving { () throws(ServingError) in
+        try await node.makeSubspace(request, principal: call.principal)
+      }
+      return accepted(job)
     }
-    return accepted(job)
   }
 
   private func accepted(_ job: JobSummary) -> HTTPResponse {
@@ -49,10 +64,13 @@ extension APIHandler {
 
   func getSubspace(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
-    let subspace = try await serving { () throws(ServingError) in
-      try await node.subspace(call.parameters[0])
+    // Off the loop: B is read and checked.
+    return try await offLoop { () async throws(Problem) in
+      let subspace = try await serving { () throws(ServingError) in
+        try await node.subspace(call.parameters[0])
+      }
+      return .json { $0.subspace(subspace, withSites: true) }
     }
-    return .json { $0.subspace(subspace, withSites: true) }
   }
 
   func listJobs(_ call: Call) async throws(Problem) -> HTTPResponse {

@@ -4,7 +4,7 @@ internal import Serving
 extension APIHandler {
   /// `POST /adapters/{task}/infer` of a task that writes.
   func writeAdapter(_ call: Call) async throws(Problem) -> HTTPResponse {
-    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let timeout = try call.timeoutMilliseconds()
     let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try WritingBody(value)
     }

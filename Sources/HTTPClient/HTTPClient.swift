@@ -73,21 +73,26 @@ public final class HTTPClient {
   }
 
   /// Sends a body in chunks as `next` gives them, nil ending it.
+  ///
+  /// - Throws: `ClientError`, and what `next` throws: the body goes without its end then, so the server takes none of it.
   public func upload(
-    _ method: HTTPMethod, _ path: String, fields: [(String, String)] = [], next: () -> [UInt8]?
-  ) throws(ClientError) -> ClientResponse {
+    _ method: HTTPMethod, _ path: String, fields: [(String, String)] = [], next: () throws -> [UInt8]?
+  ) throws -> ClientResponse {
     let connection = try ClientConnection(endpoint, trust: trust, deadline: Deadline(after: timeout))
     let head = encode(method, path, fields + [("Transfer-Encoding", "chunked")], nil)
     try connection.send(head[...], deadline: Deadline(after: timeout))
-    do throws(ClientError) {
-      while let piece = next() {
-        try connection.send(ResponseEncoder.chunk(piece)[...], deadline: Deadline(after: timeout))
+    var isDone = false
+    while !isDone {
+      let piece = try next()
+      isDone = piece == nil
+      let chunk = piece.map { ResponseEncoder.chunk($0) } ?? ResponseEncoder.lastChunk
+      do throws(ClientError) {
+        try connection.send(chunk[...], deadline: Deadline(after: timeout))
+      } catch {
+        // A refusal may stand before the end of the body: it is worth more than the broken pipe.
+        if let early = try? exchange(method, [], on: connection, Deadline(after: timeout)) { return early }
+        throw error
       }
-      try connection.send(ResponseEncoder.lastChunk[...], deadline: Deadline(after: timeout))
-    } catch {
-      // A refusal may stand before the end of the body: it is worth more than the broken pipe.
-      if let early = try? exchange(method, [], on: connection, Deadline(after: timeout)) { return early }
-      throw error
     }
     return try exchange(method, [], on: connection, Deadline(after: timeout))
   }

@@ -48,7 +48,9 @@ actor Connection: EventTarget {
   private var writer: UnsafeContinuation<Void, Never>?
   private var readDeadline = Int64.max
   var writeDeadline = Int64.max
+  /// When the wheel reports the nearest of its entries for this connection; the others, nearest last.
   private var scheduled = Int64.max
+  private var scheduledLater: [Int64] = []
 
   // The request in progress.
   var request: UInt64 = 0
@@ -169,7 +171,8 @@ actor Connection: EventTarget {
 
   private func expire(_ now: Int64) {
     guard token != nil else { return }
-    scheduled = .max
+    // Entries report in the order of their times.
+    scheduled = scheduledLater.popLast() ?? .max
     if readDeadline <= now { wakeReader() }
     if writeDeadline <= now { wakeWriter() }
     if !unsent.isEmpty, writeDeadline <= now, !isWritable {
@@ -180,10 +183,14 @@ actor Connection: EventTarget {
     if next != .max { schedule(next) }
   }
 
-  /// Deadlines move with each request; the wheel's entry stays and looks again when it fires.
+  /// Deadlines move with each request; the wheel's entry stays and looks again when it fires. A new one is made only
+  /// where it reports before the others, so a connection has no more of them than there are kinds of deadlines.
   func schedule(_ time: Int64) {
     guard time < scheduled, let token else { return }
-    scheduled = time
+    let report = loop.wheel.report(of: time)
+    guard report < scheduled else { return }
+    if scheduled != .max { scheduledLater.append(scheduled) }
+    scheduled = report
     loop.schedule(token, at: time)
   }
 

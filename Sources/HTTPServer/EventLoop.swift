@@ -43,7 +43,7 @@ final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
   private var outputs: [[UInt8]] = []
   private var slots: [Slot] = []
   private var freeSlots: [Int] = []
-  private var wheel: TimerWheel
+  private(set) var wheel: TimerWheel
   private var due: [UInt64] = []
   private let scratch = UnsafeMutableRawBufferPointer.allocate(
     byteCount: RequestParser.pieceBytes, alignment: 64)

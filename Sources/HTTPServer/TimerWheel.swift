@@ -1,5 +1,6 @@
-/// Deadlines in slots of one tick: scheduling is constant time, and an entry may fire early (never late by more than a
-/// tick), so its owner compares the time and schedules again. No clock of its own: times are nanoseconds.
+/// Deadlines in slots of one tick: scheduling is constant time, and an entry is reported early where its time lies beyond
+/// the wheel (never late by more than a tick), so its owner compares the time and schedules again. No clock of its own:
+/// times are nanoseconds.
 struct TimerWheel {
   static let tickNanoseconds: Int64 = 8_000_000
   private static let slotCount = 1024
@@ -11,11 +12,15 @@ struct TimerWheel {
 
   init(now: Int64) { tick = now / TimerWheel.tickNanoseconds }
 
+  /// When an entry for `time`, made now, is reported: the first `advance` that reaches it does.
+  func report(of time: Int64) -> Int64 {
+    let wanted = (time + TimerWheel.tickNanoseconds - 1) / TimerWheel.tickNanoseconds
+    return max(tick + 1, min(wanted, tick + Int64(TimerWheel.slotCount) - 1)) * TimerWheel.tickNanoseconds
+  }
+
   /// Reports `token` at `time` or, when that lies beyond the wheel, earlier.
   mutating func schedule(_ token: UInt64, at time: Int64) {
-    let wanted = (time + TimerWheel.tickNanoseconds - 1) / TimerWheel.tickNanoseconds
-    let slot = Int(
-      max(tick + 1, min(wanted, tick + Int64(TimerWheel.slotCount) - 1)) % Int64(TimerWheel.slotCount))
+    let slot = Int(report(of: time) / TimerWheel.tickNanoseconds % Int64(TimerWheel.slotCount))
     slots[slot].append(token)
     occupied[slot / 64] |= 1 << UInt64(slot % 64)
     count += 1

@@ -1,4 +1,4 @@
-internal import Adapters
+public import Adapters
 internal import Digests
 internal import Engine
 internal import Models
@@ -12,13 +12,13 @@ extension Node {
   static let baseTask = "base"
 
   public func infer(
-    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
-    principal: Principal
+    task: String, of kind: TaskKind?, taskPointer: String, inputs: InferenceInputs, options: InferenceOptions,
+    timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     let time = try admit(rows: inputs.count, timeoutMilliseconds)
-    if task == Self.baseTask { try requireEmbeddings(pointer: "task") }
+    if task == Self.baseTask { try requireEmbeddings(pointer: taskPointer) }
     let lease = try await lease(LeaseKey(task: task, version: options.version))
-    try requireAnswers(lease, pointer: "task")
+    try requireAnswers(lease, of: kind, pointer: taskPointer)
     let rows = try await tokenise(inputs) { _ in options }
     let part = lease.part(rows.encodings, 0..<inputs.count, normalize: options.normalize)
     let outcome = try await scheduler.run(
@@ -35,7 +35,7 @@ extension Node {
     }
     let (leases, leaseOf) = try await leases(for: items)
     for (index, lease) in leaseOf.enumerated() {
-      try requireAnswers(leases[lease], pointer: "/items/\(index)/task")
+      try requireAnswers(leases[lease], of: nil, pointer: "/items/\(index)/task")
     }
     var rows = try await tokenise(inputs) { items[$0].options }
     // Rows of one version and one wish become neighbours: by subspace, then task, then arrival.
@@ -71,14 +71,25 @@ extension Node {
     throw .validation([
       FieldError(
         pointer, "is the bare base, a decoder, which has no embeddings of its own",
-        allowed: "a task of the kind embedding")
+        allowed: "tasks of kind embedding")
     ])
   }
 
-  private func requireAnswers(_ lease: Lease, pointer: String) throws(ServingError) {
-    guard lease.adapter?.kind == .generation else { return }
+  /// - Parameter kind: the one that is wanted; nil: any that answers.
+  private func requireAnswers(_ lease: Lease, of kind: TaskKind?, pointer: String) throws(ServingError) {
+    if let kind, lease.kind != kind {
+      let tasks = "tasks of kind \(kind.rawValue)"
+      let isBaseToo = kind == .embedding && model.family != .decoder
+      throw .validation([
+        FieldError(
+          pointer, "is of kind \(lease.kind.rawValue)", allowed: isBaseToo ? "base and " + tasks : tasks)
+      ])
+    }
+    guard lease.kind.writes else { return }
     throw .validation([
-      FieldError(pointer, "is of the kind generation, which does not answer here", allowed: "another kind")
+      FieldError(
+        pointer, "is of kind \(lease.kind.rawValue), which does not answer here",
+        allowed: "tasks of other kinds")
     ])
   }
 
@@ -134,9 +145,12 @@ extension Node {
         normalize: normalize, encodings: encodings, range: range)
     }
 
+    /// What its answers are; of the bare base an encoder's.
+    var kind: TaskKind { adapter?.kind ?? .embedding }
+
     var source: AnswerSource {
       AnswerSource(
-        task: task, kind: adapter?.kind ?? .embedding, version: version, subspace: subspaceDigest,
+        task: task, kind: kind, version: version, subspace: subspaceDigest,
         labels: adapter?.head.head.labels ?? [])
     }
   }

@@ -6,18 +6,25 @@ internal import Store
 internal import Training
 
 extension Node {
+  public func accepted(
+    under key: String, requestDigest: String, principal: Principal
+  ) async throws(ServingError) -> JobSummary? {
+    try requireOpen()
+    return try await stored { () throws(StoreError) in
+      try await store.job(idempotencyKey: key, by: principal.name, requestDigest: requestDigest)
+    }.map(Self.summary(_:))
+  }
+
   public func train(
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try requireOpen()
-    // Before any check: what was accepted once stays accepted, whatever became of its data set or its task.
+    // Before any check: what was accepted once stays accepted.
     if let key = request.idempotencyKey,
-      let known = try await stored({ () throws(StoreError) in
-        try await store.job(
-          idempotencyKey: key, by: principal.name, requestDigest: request.requestDigest)
-      })
+      let known = try await accepted(
+        under: key, requestDigest: request.requestDigest, principal: principal)
     {
-      return Self.summary(known)
+      return known
     }
     let subspace = try await check(request)
     let dataset: String
@@ -103,6 +110,8 @@ extension Node {
     if found.events.isEmpty, found.state != .running, !found.state.isFinal, isRetired { throw .draining }
     if found.events.isEmpty, !found.isFinal, waitMilliseconds > 0 {
       await JobSignals.wait(for: changes, milliseconds: waitMilliseconds)
+      // A cancelled task does not wait: its caller would ask again without end.
+      if Task.isCancelled { throw .cancelled }
       found = try await read(job, after: id)
     }
     return (found.events, found.isFinal)

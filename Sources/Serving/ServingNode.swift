@@ -10,10 +10,13 @@ public protocol ServingNode: Sendable {
   // MARK: inference
   /// Answers every input with one task, in one request; `base` is the bare base (an embedding, on an
   /// encoder).
+  /// - Parameters:
+  ///   - kind: what the task must be of, which is checked before any input is read; nil: any kind that answers.
+  ///   - taskPointer: where the request names the task.
   /// - Throws: `.notFound`, `.textTooLong`, `.validation`, `.overloaded`, `.deadlineExceeded`, `.cancelled`.
   func infer(
-    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
-    principal: Principal
+    task: String, of kind: TaskKind?, taskPointer: String, inputs: InferenceInputs, options: InferenceOptions,
+    timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult
   /// Answers rows of many tasks, an item each; every row is checked before any is queued.
   func infer(
@@ -54,7 +57,12 @@ public protocol ServingNode: Sendable {
   func deleteDataset(_ id: String) async throws(ServingError)
 
   // MARK: jobs
-  /// Stores the job and its data durably, then returns.
+  /// The job that was accepted under an idempotency key before, whatever became of its data set and its task since;
+  /// nil where there is none.
+  /// - Throws: `.idempotencyConflict` where the key came with another digest.
+  func accepted(under key: String, requestDigest: String, principal: Principal)
+    async throws(ServingError) -> JobSummary?
+  /// Stores the job and its data durably, then returns; a request that `accepted` knows gives its job.
   func train(_ request: TrainingRequest, principal: Principal) async throws(ServingError) -> JobSummary
   func jobs(type: JobType?, state: JobState?, task: String?, after: String?, limit: Int)
     async throws(ServingError) -> Page<JobSummary>
@@ -64,6 +72,7 @@ public protocol ServingNode: Sendable {
   func resume(job: String) async throws(ServingError) -> JobSummary
   /// Events after an id, oldest first; waits up to `waitMilliseconds` for the first where there is none.
   /// An empty array: none came. `isFinal`: the job has ended and these are its last events.
+  /// - Throws: `.notFound`, `.draining` for a job that waits; `.cancelled` where the wait was.
   func events(of job: String, after id: Int64, waitMilliseconds: Int)
     async throws(ServingError) -> (events: [JobEvent], isFinal: Bool)
   /// Events before an id, newest first; `next` is the id to go on before.
@@ -77,6 +86,18 @@ public protocol ServingNode: Sendable {
   func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary
   func makeSubspace(_ request: SubspaceRequest, principal: Principal)
     async throws(ServingError) -> JobSummary
+}
+
+extension ServingNode {
+  /// Answers with a task of any kind that answers, which the request's path names.
+  public func infer(
+    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
+    principal: Principal
+  ) async throws(ServingError) -> InferenceResult {
+    try await infer(
+      task: task, of: nil, taskPointer: "task", inputs: inputs, options: options,
+      timeoutMilliseconds: timeoutMilliseconds, principal: principal)
+  }
 }
 
 /// One streaming upload: rows are written in batches, all or nothing.

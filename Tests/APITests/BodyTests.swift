@@ -209,6 +209,19 @@ import Training
     }
   }
 
+  @Test func aRepeatedRequestIsItsJobWhenItsDataSetIsGone() async throws {
+    let node = StubNode()
+    let key = [("Idempotency-Key", "k")]
+    let body = #"{"task":"t","data":{"dataset":"ds_1"}}"#
+    let first = try await handler(node).send(.post, "/train", body, key)
+    #expect(first.status == 202)
+    node.seen.withLock { $0.isEmptied = true }
+    let again = try await handler(node).send(.post, "/train", body, key)
+    #expect(again.status == 202 && again.bytes == first.bytes && again["location"] == first["location"])
+    #expect(try await handler(node).send(.post, "/train", body + " ", key).code == "idempotency-conflict")
+    #expect(try await handler(node).send(.post, "/train", body).code == "dataset-not-found")
+  }
+
   private static func subspace(_ more: String) -> String {
     #"{"name":"s","source":"weights"\#(more.isEmpty ? "" : "," + more)}"#
   }

@@ -186,12 +186,18 @@ import Testing
     if let type { #expect(answer["content-type"] == type) } else { #expect(answer.code == "not-acceptable") }
   }
 
-  @Test func theTimeoutIsReadAndBounded() async throws {
+  /// Bounding it is the node's, by what the operator allows.
+  @Test func theTimeoutIsReadAndHandedOn() async throws {
     let node = StubNode()
-    let api = handler(node) { $0.longestTimeoutMilliseconds = 1_000 }
-    for (text, expected) in [("20", 20), ("5000", 1_000)] {
-      _ = try await api.send(.post, "/adapters/a/infer", #"{"inputs":"x"}"#, [("X-Request-Timeout", text)])
-      #expect(node.seen.withLock { $0.timeout } == expected)
+    let api = handler(node)
+    for milliseconds in [20, 1_800_000, 999_999_999_999_999] {
+      for (path, body) in [
+        ("/adapters/a/infer", #"{"inputs":"x"}"#), ("/v1/embeddings", #"{"model":"base","input":"x"}"#),
+      ] {
+        let answer = try await api.send(.post, path, body, [("X-Request-Timeout", "\(milliseconds)")])
+        #expect(answer.status == 200)
+        #expect(node.seen.withLock { $0.timeout } == milliseconds)
+      }
     }
     for text in ["0", "-1", "+5", "1.5", "x", "", "99999999999999999999"] {
       let answer = try await api.send(
@@ -214,6 +220,15 @@ import Testing
     #expect(large.json?["limit_bytes"]?.number?.integer == 20)
     #expect(try await api.send(.post, "/jobs/job_1/cancel", "{}").status == 200)
     #expect(try await api.send(.post, "/jobs/job_1/cancel", #"{"force":true}"#).pointers == ["/force"])
+  }
+
+  /// Time that grows with the square of the members would be many minutes.
+  @Test(.timeLimit(.minutes(1))) func aBodyOfManyMembersIsRefusedPromptly() async throws {
+    let members = (0..<200_000).map { "\"k\($0)\":0" }.joined(separator: ",")
+    let answer = try await handler().send(
+      .post, "/adapters/a/infer", "{\"inputs\":[\"x\"],\(members)}")
+    #expect(answer.status == 422)
+    #expect(answer.pointers.first == "/k0")
   }
 
   @Test func unknownQueriesAreRefused() async throws {

@@ -202,6 +202,14 @@ import Testing
     #expect(members.count == found.rest.count + 1)
   }
 
+  @Test(arguments: [(12, true), (13, false)])
+  func manyOtherMembersAreLeftToTheGeneralReader(count: Int, isPlain: Bool) {
+    let others = (0..<count).map { "\"k\($0)\":0" }.joined(separator: ",")
+    for text in ["{\"inputs\":[\"a\"],\(others)}", "{\(others),\"inputs\":[\"a\"]}"] {
+      #expect((JSONReader.read(Array(text.utf8), textsOf: "inputs") != nil) == isPlain)
+    }
+  }
+
   @Test func bytesThatAreNotTextAreLeftToTheGeneralReader() {
     #expect(
       JSONReader.read(Array(#"{"inputs":["a"#.utf8) + [0xff] + Array(#""]}"#.utf8), textsOf: "inputs") == nil)

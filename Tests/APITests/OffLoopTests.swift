@@ -56,6 +56,22 @@ final class TestLoop: TaskExecutor {
     #expect(node.seen.withLock { $0.wasOnLoop } == false)
   }
 
+  @Test(arguments: [
+    ("POST", "/subspaces", #"{"name":"s","source":"adapters","versions":["a@1"],"rank":4}"#, 202),
+    ("GET", "/subspaces/default", nil, 200), ("GET", "/v1/files/ds_1/content", nil, 200),
+  ])
+  func whatTheNodeDecodesIsReadOffTheLoop(
+    method: String, path: String, body: String?, status: Int
+  ) async throws {
+    let node = StubNode()
+    let api = handler(node)
+    try await withTaskExecutorPreference(TestLoop()) {
+      let answer = try await api.send(HTTPMethod(method), path, body)
+      #expect(answer.status == status, "\(answer.text)")
+    }
+    #expect(node.seen.withLock { $0.wasOnLoop } == false)
+  }
+
   @Test func uploadsAreReadOffTheLoop() async throws {
     let node = StubNode()
     let api = handler(node)

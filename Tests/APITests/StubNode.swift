@@ -12,13 +12,15 @@ final class StubNode: ServingNode {
     var options = InferenceOptions()
     var timeout: Int?
     var training: TrainingRequest?
+    /// The data set and the task are gone.
+    var isEmptied = false
     var writing: [WritingRequest] = []
     var dataset: (name: String, kind: TaskKind)?
     var rows: [TrainingExample] = []
     var finished = false
     var abandoned = false
     var eventsAfter: [Int64] = []
-    /// Of the last call that must not be made on a `TestLoop`.
+    /// Of the calls that must not be made on a `TestLoop`, whether one was; nil before the first.
     var wasOnLoop: Bool?
   }
 
@@ -43,6 +45,11 @@ final class StubNode: ServingNode {
 
   func check() throws(ServingError) {
     if let failure { throw failure }
+  }
+
+  func noteLoop() {
+    let isHere = TestLoop.isHere
+    seen.withLock { $0.wasOnLoop = isHere || $0.wasOnLoop == true }
   }
 
   let base: BaseSummary
@@ -72,10 +79,13 @@ final class StubNode: ServingNode {
   }
 
   func infer(
-    task: String, inputs: InferenceInputs, options: InferenceOptions, timeoutMilliseconds: Int?,
-    principal: Principal
+    task: String, of kind: TaskKind?, taskPointer: String, inputs: InferenceInputs, options: InferenceOptions,
+    timeoutMilliseconds: Int?, principal: Principal
   ) async throws(ServingError) -> InferenceResult {
     try check()
+    if let kind, Self.source(task).kind != kind {
+      throw .validation([FieldError(taskPointer, "is of another kind", allowed: kind.rawValue)])
+    }
     seen.withLock {
       $0.inputs = inputs
       $0.options = options
@@ -125,6 +135,7 @@ final class StubNode: ServingNode {
   }
   func task(_ name: String) async throws(ServingError) -> TaskSummary {
     try check()
+    if seen.withLock({ $0.isEmptied }) { throw .notFound(.task, id: name) }
     return Self.taskSummary
   }
   func versions(of task: String) async throws(ServingError) -> [VersionSummary] { [Self.versionSummary] }
@@ -158,12 +169,13 @@ final class StubNode: ServingNode {
   }
   func dataset(_ id: String) async throws(ServingError) -> DatasetSummary {
     try check()
-    guard id == "ds_1" else { throw .notFound(.dataset, id: id) }
+    guard id == "ds_1", !seen.withLock({ $0.isEmptied }) else { throw .notFound(.dataset, id: id) }
     return Self.datasetSummary
   }
   func deleteDataset(_ id: String) async throws(ServingError) { try check() }
   func rows(of dataset: String, from row: Int) async throws(ServingError) -> DatasetRows {
     _ = try await self.dataset(dataset)
+    noteLoop()
     let batches: [[TrainingExample]] = [
       [
         .classification(text: "a", pair: "b", label: "x", weight: 0.5),
@@ -174,14 +186,19 @@ final class StubNode: ServingNode {
     return DatasetRows(rows: batches[row / 2], next: row == 0 ? 2 : nil)
   }
 
+  func accepted(
+    under key: String, requestDigest: String, principal: Principal
+  ) async throws(ServingError) -> JobSummary? {
+    guard let training = seen.withLock({ $0.training }), training.idempotencyKey == key else { return nil }
+    guard training.requestDigest == requestDigest else { throw .idempotencyConflict }
+    return Self.jobSummary
+  }
   func train(
     _ request: TrainingRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try check()
-    seen.withLock {
-      $0.training = request
-      $0.wasOnLoop = TestLoop.isHere
-    }
+    noteLoop()
+    seen.withLock { $0.training = request }
     return Self.jobSummary
   }
   func jobs(
@@ -252,12 +269,14 @@ final class StubNode: ServingNode {
   }
   func subspace(_ id: String) async throws(ServingError) -> SubspaceSummary {
     try check()
+    noteLoop()
     return Self.subspaceSummary
   }
   func makeSubspace(
     _ request: SubspaceRequest, principal: Principal
   ) async throws(ServingError) -> JobSummary {
     try check()
+    noteLoop()
     return Self.jobSummary
   }
 }
@@ -266,10 +285,8 @@ struct StubUpload: DatasetUpload {
   let node: StubNode
 
   func append(_ rows: [TrainingExample]) async throws(ServingError) {
-    node.seen.withLock {
-      $0.rows += rows
-      $0.wasOnLoop = TestLoop.isHere
-    }
+    node.noteLoop()
+    node.seen.withLock { $0.rows += rows }
   }
   func finish() async throws(ServingError) -> DatasetSummary {
     node.seen.withLock { $0.finished = true }

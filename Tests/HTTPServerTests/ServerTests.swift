@@ -158,6 +158,24 @@ import Testing
     }
   }
 
+  @Test func anUploadThatCannotBeReadOnHasNoEnd() async throws {
+    struct Unreadable: Error {}
+    try await withServer { _, handler, bound in
+      try await blocking {
+        let client = try HTTPClient(url: "http://\(bound[0])")
+        var rest = 2
+        #expect(throws: Unreadable.self) {
+          _ = try client.upload(.post, "/count") {
+            rest -= 1
+            if rest < 0 { throw Unreadable() }
+            return [UInt8](repeating: 1, count: 1024)
+          }
+        }
+      }
+      #expect(await eventually { handler.broken.load(ordering: .relaxed) == 1 })
+    }
+  }
+
   @Test func chunkedUploadOfTwentyMegabytesWaitsForItsReader() async throws {
     try await withServer { server, handler, bound in
       let pieces = 320

@@ -12,6 +12,8 @@ final class TestHandler: HTTPHandler {
   let gate = Signal()
   let written = Atomic<Int>(0)
   let received = Atomic<Int>(0)
+  /// Bodies that did not come whole.
+  let broken = Atomic<Int>(0)
 
   func respond(to request: HTTPRequest) async -> HTTPResponse {
     do throws(WireError) {
@@ -57,6 +59,7 @@ final class TestHandler: HTTPHandler {
       default: return HTTPResponse(status: 404)
       }
     } catch {
+      broken.wrappingAdd(1, ordering: .relaxed)
       return response(for: error)
     }
   }
@@ -153,6 +156,13 @@ final class RawClient: Sendable {
     if var receiveBuffer {
       setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, socklen_t(MemoryLayout<Int32>.size))
     }
+    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
+
+  /// One end of a pair.
+  init(adopting descriptor: Int32) {
+    self.descriptor = descriptor
     var limit = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }

@@ -1,5 +1,6 @@
 import Adapters
 import Foundation
+import Models
 import Serving
 import Testing
 import Training
@@ -77,6 +78,32 @@ import Training
       await #expect(throws: ServingError.self) { _ = try await node.label("a red door", task: "topics") }
       let found8 = try await node.learn("topics").version
       #expect(found8 == 3)
+    }
+  }
+
+  @Test func aTaskOfAnotherKindIsRefusedBeforeItAnswers() async throws {
+    try await withNode { node in
+      _ = try await node.learn("topics", epochs: 1)
+      let before = await node.metrics().rowsAnswered
+      do throws(ServingError) {
+        _ = try await node.infer(
+          task: "topics", of: .embedding, taskPointer: "/model", inputs: InferenceInputs(["a", "b"]),
+          options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
+        Issue.record("a classification gives embeddings")
+      } catch {
+        guard case .validation(let errors) = error else {
+          Issue.record("\(error)")
+          return
+        }
+        #expect(errors.map(\.pointer) == ["/model"] && errors.map(\.detail) == ["is of kind classification"])
+        #expect(errors.first?.allowed == "base and tasks of kind embedding")
+      }
+      let after = await node.metrics().rowsAnswered
+      #expect(after == before)
+      let base = try await node.infer(
+        task: "base", of: .embedding, taskPointer: "/model", inputs: InferenceInputs(["a"]),
+        options: InferenceOptions(), timeoutMilliseconds: nil, principal: .anonymous)
+      #expect(base.count == 1)
     }
   }
 
@@ -163,6 +190,38 @@ import Training
         return true
       }
       _ = try await node.finished(first.id)
+    }
+  }
+
+  @Test func anAcceptedRequestIsKnownWhenItsDataSetIsGone() async throws {
+    try await withNode { node in
+      let upload = try await node.beginDataset(name: "rows", kind: .classification, principal: .anonymous)
+      try await upload.append(Rows.colours)
+      let dataset = try await upload.finish().id
+      let request = TrainingRequest(
+        task: "topics", data: .dataset(id: dataset),
+        settings: .defaults(kind: .classification, method: "cora", on: .encoder), subspace: nil,
+        activate: .always, from: nil, idempotencyKey: "k", requestDigest: "d")
+      func known(_ key: String, _ digest: String) async throws -> String? {
+        try await node.accepted(under: key, requestDigest: digest, principal: .anonymous)?.id
+      }
+      let before = try await known("k", "d")
+      #expect(before == nil)
+      let job = try await node.train(request, principal: .anonymous).id
+      _ = try await node.cancel(job: job)
+      try await node.deleteDataset(dataset)
+      let after = try await known("k", "d")
+      #expect(after == job)
+      let again = try await node.train(request, principal: .anonymous).id
+      #expect(again == job)
+      let other = try await known("l", "d")
+      #expect(other == nil)
+      await #expect {
+        _ = try await known("k", "e")
+      } throws: { error in
+        guard case .idempotencyConflict = error as? ServingError else { return false }
+        return true
+      }
     }
   }
 
@@ -273,6 +332,27 @@ import Training
       }
       #expect(found == Rows.colours)
       await #expect(throws: ServingError.self) { _ = try await node.rows(of: "none", from: 0) }
+    }
+  }
+
+  @Test func theConfiguredTimeBoundsEveryRequest() async throws {
+    try await withNode(store: nil, { $0.requestTimeoutMilliseconds = 400_000 }) { node in
+      for milliseconds in [350_000, Int.max] {
+        let result = try await node.infer(
+          task: "base", inputs: InferenceInputs(["text"]), options: InferenceOptions(),
+          timeoutMilliseconds: milliseconds, principal: .anonymous)
+        #expect(result.count == 1)
+      }
+    }
+    try await withNode(store: nil, { $0.requestTimeoutMilliseconds = 0 }) { node in
+      await #expect {
+        _ = try await node.infer(
+          task: "base", inputs: InferenceInputs(["text"]), options: InferenceOptions(),
+          timeoutMilliseconds: 350_000, principal: .anonymous)
+      } throws: { error in
+        guard case .deadlineExceeded(milliseconds: 0) = error as? ServingError else { return false }
+        return true
+      }
     }
   }
 

@@ -174,6 +174,28 @@ import Training
     }
   }
 
+  /// A task that is cancelled does not wait; told that nothing came, it would ask again without end.
+  @Test func aCancelledWaitForEventsEndsAsCancelled() async throws {
+    try await withNode { node in
+      let job = try await node.start("topics", epochs: 200)
+      _ = try await node.pause(job: job.id)
+      let (events, isFinal) = try await node.events(of: job.id, after: 0, waitMilliseconds: 0)
+      let last = try #require(events.last).id
+      #expect(!isFinal)
+      let waiting = Task {
+        try await node.events(of: job.id, after: last, waitMilliseconds: 10_000)
+      }
+      waiting.cancel()
+      await #expect {
+        _ = try await waiting.value
+      } throws: { error in
+        guard case .cancelled = error as? ServingError else { return false }
+        return true
+      }
+      _ = try await node.cancel(job: job.id)
+    }
+  }
+
   @Test func aRepeatedRequestLeavesNoRowsBehind() async throws {
     try await withNode { node in
       let job = try await node.start("topics", idempotencyKey: "k", epochs: 1)

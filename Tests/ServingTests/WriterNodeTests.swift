@@ -40,7 +40,7 @@ import Training
           task: "generation-\(method)", inputs: InferenceInputs(["a"]), options: InferenceOptions(),
           timeoutMilliseconds: nil, principal: .anonymous)
       }
-      #expect(refused?.hasPrefix("task is of the kind generation") == true, "\(refused ?? "")")
+      #expect(refused?.hasPrefix("task is of kind generation") == true, "\(refused ?? "")")
     }
   }
 

@@ -318,8 +318,8 @@ extension JSONReader {
     var rest: [JSONMember] = []
   }
 
-  /// An object with a list of strings under `name`, without a value for each of them; nil for any other text, and for
-  /// one that is not JSON: `read` says what it is.
+  /// An object with a list of strings under `name`, without a value for each of them, and with few other members; nil
+  /// for any other text, and for one that is not JSON: `read` says what it is.
   static func read(_ bytes: [UInt8], textsOf name: String) -> PlainTexts? {
     var reader = JSONReader(bytes, from: 0)
     var found = PlainTexts(bytes: bytes)
@@ -341,6 +341,8 @@ extension JSONReader {
           isFound = true
           try reader.texts(into: &found)
         } else {
+          // More of them are for `read`, which has a table of names.
+          if found.rest.count == smallObject { return nil }
           if found.rest.contains(where: { $0.name == member }) { return nil }
           found.rest.append(JSONMember(member, try reader.value()))
         }

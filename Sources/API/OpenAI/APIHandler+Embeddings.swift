@@ -5,7 +5,7 @@ internal import Serving
 extension APIHandler {
   func createEmbeddings(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
-    let timeout = try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    let timeout = try call.timeoutMilliseconds()
     let width = node.base.width
     let body = try await call.json(limitBytes: configuration.inferenceBodyBytes) { value throws(Problem) in
       try EmbeddingsBody(value, width: width)
@@ -13,22 +13,12 @@ extension APIHandler {
     let model = try ModelName(body.model)
     var options = InferenceOptions()
     options.version = model.version
-    let result: InferenceResult
-    do throws(ServingError) {
-      result = try await node.infer(
-        task: model.task, inputs: body.inputs, options: options, timeoutMilliseconds: timeout,
-        principal: call.principal)
-    } catch {
-      throw Problem(error.naming("/model", for: "task"))
+    let result = try await serving { () throws(ServingError) in
+      try await node.infer(
+        task: model.task, of: .embedding, taskPointer: "/model", inputs: body.inputs, options: options,
+        timeoutMilliseconds: timeout, principal: call.principal)
     }
-    let source = result.source(0)
-    guard source.kind == .embedding else {
-      throw Problem(
-        .validation([
-          FieldError(
-            "/model", "is of kind \(source.kind.rawValue)", allowed: "base and tasks of kind embedding")
-        ]))
-    }
+    let version = result.source(0).version
     return try await offLoop(if: result.count * width > 4_096) { () throws(Problem) in
       .json(
         JSONWriter.object { writer in
@@ -42,7 +32,7 @@ extension APIHandler {
               InferenceAnswers.embedding(&$0, row.element, body.encoding)
             }
           }
-          writer.member("model", ModelName(task: model.task, version: source.version).text)
+          writer.member("model", ModelName(task: model.task, version: version).text)
           writer.name("usage")
           writer.object {
             $0.member("prompt_tokens", result.tokens)
@@ -50,14 +40,5 @@ extension APIHandler {
           }
         })
     }
-  }
-}
-
-extension ServingError {
-  /// The same of a request that calls a field by another name.
-  fileprivate func naming(_ pointer: String, for field: String) -> ServingError {
-    guard case .validation(let errors) = self else { return self }
-    return .validation(
-      errors.map { $0.pointer == field ? FieldError(pointer, $0.detail, allowed: $0.allowed) : $0 })
   }
 }

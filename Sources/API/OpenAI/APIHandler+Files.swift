@@ -43,16 +43,22 @@ extension APIHandler {
   func getFileContent(_ call: Call) async throws(Problem) -> HTTPResponse {
     try call.noQuery()
     let id = call.parameters[0]
-    let node = node
-    let first = try await serving { () throws(ServingError) in try await node.rows(of: id, from: 0) }
+    let first = try await lines(of: id, from: 0)
     return .stream([("Content-Type", MediaTypes.ndjson)]) { writer in
-      var rows = first
+      var (lines, next) = first
       while true {
-        let lines = try await offLoop { [rows] () async throws(Problem) in FileRows.lines(rows.rows) }
         if !lines.isEmpty { try await writer.write(lines) }
-        guard let next = rows.next else { return }
-        rows = try await node.rows(of: id, from: next)
+        guard let row = next else { return }
+        (lines, next) = try await self.lines(of: id, from: row)
       }
+    }
+  }
+
+  /// The rows that are stored together from one on, read and written off the loop, and the first one behind them.
+  private func lines(of id: String, from row: Int) async throws(Problem) -> (lines: [UInt8], next: Int?) {
+    try await offLoop { () async throws(Problem) in
+      let rows = try await serving { () throws(ServingError) in try await node.rows(of: id, from: row) }
+      return (FileRows.lines(rows.rows), rows.next)
     }
   }
 

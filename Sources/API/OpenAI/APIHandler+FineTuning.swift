@@ -10,12 +10,15 @@ extension APIHandler {
     let bytes = try await call.body(limitBytes: Limits.smallBodyBytes)
     // Off the loop: the rows of the file are checked before the job is accepted.
     return try await offLoop { () async throws(Problem) in
+      let digest = Digest.sha256(of: bytes)
+      if let known = try await known(key, digest, call.principal) {
+        return HTTPResponse.json { $0.fineTuningJob(known, on: node.base.family) }
+      }
       let body = try FineTuningBody(try Call.parse(bytes))
       let model = try ModelName(body.model)
       let dataset = try await serving { () throws(ServingError) in try await node.dataset(body.file) }
       let request = try body.request(
-        dataset, on: node.base, from: try await version(model), idempotencyKey: key,
-        digest: Digest.sha256(of: bytes))
+        dataset, on: node.base, from: try await version(model), idempotencyKey: key, digest: digest)
       do throws(ServingError) {
         let job = try await node.train(request, principal: call.principal)
         return HTTPResponse.json { $0.fineTuningJob(job, on: node.base.family) }

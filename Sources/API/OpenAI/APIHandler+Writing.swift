@@ -26,7 +26,7 @@ extension APIHandler {
 
   private func writingTimeout(_ call: Call) throws(Problem) -> Int? {
     try call.noQuery()
-    return try call.timeoutMilliseconds(bound: configuration.longestTimeoutMilliseconds)
+    return try call.timeoutMilliseconds()
   }
 
   private func answer(

@@ -94,8 +94,8 @@ struct Call: Sendable {
     }
   }
 
-  /// X-Request-Timeout in milliseconds, at most `bound`.
-  func timeoutMilliseconds(bound: Int) throws(Problem) -> Int? {
+  /// X-Request-Timeout in milliseconds; the node bounds it.
+  func timeoutMilliseconds() throws(Problem) -> Int? {
     guard head.fields.contains("x-request-timeout") else { return nil }
     let text = head.fields.single("x-request-timeout") ?? ""
     let isNumber = !text.isEmpty && text.utf8.count < 16 && text.utf8.allSatisfy(isDigit)
@@ -105,7 +105,7 @@ struct Call: Sendable {
           FieldError("X-Request-Timeout", "must be a number of milliseconds", allowed: "1 or more")
         ]))
     }
-    return min(milliseconds, bound)
+    return milliseconds
   }
 }
 

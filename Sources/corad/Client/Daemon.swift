@@ -70,10 +70,12 @@ struct Daemon {
   }
 
   /// Streams a file's bytes.
-  func upload(_ path: String, type: String, next: () -> [UInt8]?) throws -> ClientResponse {
-    do throws(ClientError) {
+  ///
+  /// - Throws: an exit code as `send` does, and what `next` throws.
+  func upload(_ path: String, type: String, next: () throws -> [UInt8]?) throws -> ClientResponse {
+    do {
       return try checked(try http.upload(.post, path, fields: [("Content-Type", type)], next: next))
-    } catch {
+    } catch let error as ClientError {
       throw Self.failure(error, address)
     }
   }

@@ -25,12 +25,12 @@ struct RowFile {
   var mediaType: String { isCSV ? "text/csv" : "application/x-ndjson" }
 
   /// The file in pieces; nil at its end.
-  func pieces() throws -> () -> [UInt8]? {
+  func pieces() throws -> () throws -> [UInt8]? {
     guard let file = FileHandle(forReadingAtPath: path) else {
       throw ValidationError("\(path) cannot be read.")
     }
     return {
-      guard let data = try? file.read(upToCount: 256 << 10), !data.isEmpty else { return nil }
+      guard let data = try file.read(upToCount: 256 << 10), !data.isEmpty else { return nil }
       return [UInt8](data)
     }
   }
