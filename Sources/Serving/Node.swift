@@ -251,6 +251,9 @@ public final class Node: ServingNode {
     }
     let waiting = try await stored { () throws(StoreError) in try await store.strangeJobCount(base: digest) }
     if waiting > 0 { log.warning("\(waiting) jobs are for another base and wait for it") }
+    for job in store.crashedJobs {
+      log.warning("job \(job) failed: crashed: the daemon ended again and again while it ran")
+    }
   }
 
   /// The first start with this base: B from the base's own weights.

@@ -125,6 +125,58 @@ import Testing
     #expect(try await again.latestCheckpoint(of: job) == nil)
   }
 
+  @Test func aJobThatEndsTheDaemonAtEveryStartFails() async throws {
+    let place = try TemporaryStore()
+    var store = try place.open()
+    let rows = try await store.beginDataset(name: "", kind: "classification", isInline: true, by: "t")
+    try await store.appendRows([1], count: 1, to: rows)
+    let job = try await store.insert(newJob(dataset: rows)).job.id
+    for ends in 1...Store.endsWithoutProgress {
+      #expect(try await store.nextQueuedJob(base: "base")?.id == job)
+      _ = try await store.transition(job, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      // The same step in every life.
+      try await store.record(
+        JobProgress(progress: 0, step: 1), kind: "step", event: #"{"step":1}"#, of: job)
+      try store.close()
+      store = try place.open()
+      let last = try await store.events(of: job, after: 0, limit: 99).last?.data
+      let isLast = ends == Store.endsWithoutProgress
+      #expect(last == (isLast ? #"{"state":"failed"}"# : #"{"crashes":\#(ends),"state":"queued"}"#))
+    }
+    #expect(store.crashedJobs == [job])
+    let record = try await store.job(job)
+    #expect(record.state == "failed" && record.errorCode == "crashed" && record.finishedAt != nil)
+    #expect(record.errorDetail == "The daemon ended 8 times while the job ran and got no further.")
+    #expect(try await store.nextQueuedJob(base: "base") == nil)
+    await #expect(throws: StoreError.notFound(.dataset, id: rows)) { try await store.dataset(rows) }
+    #expect(try await store.verify(digest: testDigest).isEmpty)
+  }
+
+  @Test func aStepFurtherAndAnEndInOrderAreNoCrash() async throws {
+    let place = try TemporaryStore()
+    var store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let lives = 2 * Store.endsWithoutProgress - 1
+    for life in 1...lives {
+      _ = try await store.transition(job, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      if life == Store.endsWithoutProgress {
+        try await store.record(
+          JobProgress(progress: 0.5, step: 2), kind: "step", event: #"{"step":2}"#, of: job)
+      }
+      try store.close()
+      store = try place.open()
+      #expect(try await store.job(job).state == (life < lives ? "queued" : "failed"))
+    }
+    let other = try await store.insert(newJob()).job.id
+    for _ in 0...Store.endsWithoutProgress {
+      _ = try await store.transition(other, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      _ = try await store.transition(other, from: ["running"], to: "queued", event: #"{"state":"queued"}"#)
+      try store.close()
+      store = try place.open()
+    }
+    #expect(try await store.job(other).state == "queued")
+  }
+
   @Test func publishingEndsTheJobInTheSameTransaction() async throws {
     let place = try TemporaryStore()
     let store = try place.open()
