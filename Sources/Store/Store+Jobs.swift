@@ -97,6 +97,7 @@ public struct JobProgress: Sendable, Equatable {
   public var epoch: Int?
   public var step: Int?
   public var steps: Int?
+  /// Nil leaves the job's last, as nil metrics do.
   public var loss: Double?
   public var examplesPerSecond: Double?
   public var secondsLeft: Double?
@@ -298,15 +299,17 @@ extension Store {
     }
   }
 
-  /// Keeps a checkpoint and the one before it, with the progress that belongs to it.
+  /// Keeps a checkpoint and the one before it, with the progress that belongs to it; without a loss, with the job's last.
   public func checkpoint(
     _ bytes: [UInt8], step: Int, progress: JobProgress, of job: String
   ) async throws(StoreError) {
     let at = now()
     try await write(.checkpoint) { database in
       try database.execute(
-        sql: "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
-        arguments: [job, step, Data(bytes), at, progress.loss])
+        sql: """
+          INSERT OR REPLACE INTO checkpoints
+          VALUES (:job, :step, :bytes, :at, coalesce(:loss, (SELECT loss FROM jobs WHERE id = :job)))
+          """, arguments: ["job": job, "step": step, "bytes": Data(bytes), "at": at, "loss": progress.loss])
       try database.execute(
         sql: """
           DELETE FROM checkpoints WHERE job = :job AND step NOT IN
@@ -372,7 +375,7 @@ extension Store {
   private static func update(_ database: Database, _ job: String, _ progress: JobProgress) throws {
     try database.execute(
       sql: """
-        UPDATE jobs SET progress = ?, epoch = ?, step = ?, steps = ?, loss = ?, examples_per_second = ?,
+        UPDATE jobs SET progress = ?, epoch = ?, step = ?, steps = ?, loss = coalesce(?, loss), examples_per_second = ?,
           seconds_left = ?, metrics = coalesce(?, metrics) WHERE id = ?
         """,
       arguments: [

@@ -125,10 +125,12 @@ import Training
       _ = try await node.learn("whole", epochs: 12)
       let job = try await node.start("paused", epochs: 12)
       var state = try await node.job(job.id)
-      while state.state == .queued { state = try await node.job(job.id) }
+      while state.loss == nil, !state.state.isFinal { state = try await node.job(job.id) }
       do {
         let paused = try await node.pause(job: job.id)
-        #expect(paused.state == .paused)
+        #expect(paused.state == .paused && paused.loss != nil)
+        let kept = try await node.checkpoints(of: job.id)
+        #expect(!kept.isEmpty && kept.allSatisfy { $0.loss != nil })
         let found10 = try await node.resume(job: job.id).state
         #expect(found10 == .queued)
       } catch ServingError.jobState(let state) {

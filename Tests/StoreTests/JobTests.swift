@@ -82,6 +82,22 @@ import Testing
     #expect(try await store.jobs(type: "subspace", state: nil, task: nil, after: nil, limit: 9).isEmpty)
   }
 
+  @Test func progressWithoutALossLeavesTheLast() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let step = JobProgress(progress: 0.5, step: 1, loss: 0.25)
+    try await store.record(step, kind: "step", event: "{}", of: job)
+    // As a job that is paused keeps where it is.
+    try await store.checkpoint([1], step: 1, progress: JobProgress(progress: 0.5, step: 1), of: job)
+    #expect(try await store.job(job).loss == 0.25)
+    #expect(try await store.checkpoints(of: job).map(\.loss) == [0.25])
+    let next = JobProgress(progress: 1, step: 2, loss: 0.125)
+    try await store.checkpoint([2], step: 2, progress: next, of: job)
+    #expect(try await store.job(job).loss == 0.125)
+    #expect(try await store.checkpoints(of: job).map(\.loss) == [0.125, 0.25])
+  }
+
   @Test func oneOfManyWinsATransition() async throws {
     let place = try TemporaryStore()
     let store = try place.open()
