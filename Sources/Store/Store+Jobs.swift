@@ -148,8 +148,11 @@ extension Store {
 
   /// Accepts a job, or finds the one that was accepted under the same key.
   ///
-  /// - Throws: `.idempotencyConflict` where the key came with another request; `.notFound` for its data set.
-  public func insert(_ new: NewJob) async throws(StoreError) -> (job: JobRecord, isNew: Bool) {
+  /// - Parameter limit: jobs that may be queued, with this one.
+  /// - Throws: `.idempotencyConflict` where the key came with another request; `.queueFull`; `.notFound` for its data set.
+  public func insert(
+    _ new: NewJob, limit: Int = .max
+  ) async throws(StoreError) -> (job: JobRecord, isNew: Bool) {
     let id = freshID("job_")
     let at = now()
     return try await write(.job) { database in
@@ -158,6 +161,8 @@ extension Store {
       {
         return (known, false)
       }
+      let queue = try Self.jobQueue(database)
+      guard queue.queued < limit else { throw StoreError.queueFull(queue, limit: limit) }
       if let dataset = new.dataset {
         let isThere = try Bool.fetchOne(
           database, sql: "SELECT EXISTS (SELECT 1 FROM datasets WHERE id = ?)", arguments: [dataset])

@@ -56,6 +56,33 @@ import Testing
     }
   }
 
+  @Test func noMoreJobsAreQueuedThanMay() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let known = try await store.insert(newJob(key: "k", digest: "d"), limit: 2).job.id
+    let full = StoreError.queueFull(JobQueueFigures(queued: 2, secondsUntilNext: nil), limit: 2)
+    let refused = await withTaskGroup(of: StoreError?.self, returning: [StoreError].self) { group in
+      for _ in 0..<8 {
+        group.addTask {
+          do throws(StoreError) {
+            _ = try await store.insert(newJob(), limit: 2)
+            return nil
+          } catch {
+            return error
+          }
+        }
+      }
+      var refused: [StoreError] = []
+      for await case let error? in group { refused.append(error) }
+      return refused
+    }
+    #expect(refused == Array(repeating: full, count: 7))
+    // What was accepted stays accepted; a job that runs leaves its place.
+    #expect(try await store.insert(newJob(key: "k", digest: "d"), limit: 2).job.id == known)
+    _ = try await store.transition(known, from: ["queued"], to: "running", event: "{}")
+    #expect(try await store.insert(newJob(), limit: 2).isNew)
+  }
+
   @Test func eventsGoBackwardsInPagesAndCheckpointsAreListed() async throws {
     let place = try TemporaryStore()
     let store = try place.open()
