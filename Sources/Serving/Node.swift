@@ -109,7 +109,8 @@ public final class Node: ServingNode {
     self.log = log
     lanes = ComputeLanes(count: configuration.lanes)
     cache = AdapterCache(limitBytes: configuration.cacheBytes)
-    subspaces = SubspaceCache(store: store, sites: model.sites)
+    subspaces = SubspaceCache(
+      store: store, sites: model.sites, limitBytes: configuration.subspaceCacheBytes)
     let subspaces = subspaces
     let executor = BatchExecutor(base: model, lanes: lanes)
     let tokenizer = folder.tokenizer

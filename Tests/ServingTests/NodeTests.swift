@@ -208,6 +208,44 @@ import Training
     }
   }
 
+  @Test func subspacesThatAreNotUsedLeave() async throws {
+    // A limit of one: no two fit.
+    try await withNode(store: nil, { $0.subspaceCacheBytes = 1 }) { node in
+      func bytes() async -> Int { await node.metrics().residentSubspaceBytes }
+      let alone = await bytes()
+      #expect(alone > 0)
+      var before: [String: Prediction] = [:]
+      for (name, rank) in [("default", 16), ("first", 16), ("second", 4)] {
+        if name != "default" {
+          let job = try await node.makeSubspace(
+            SubspaceRequest(
+              name: name, source: .random, checkpoints: [], versions: [], scope: .site, rank: rank,
+              center: false, seed: 0, makeDefault: false), principal: .anonymous)
+          let state = try await node.finished(job.id).state
+          #expect(state == .succeeded)
+        }
+        let job = try await node.start("on-\(name)", subspace: name)
+        let state = try await node.finished(job.id).state
+        #expect(state == .succeeded)
+        before[name] = try await node.label("the door is red", task: "on-\(name)").prediction
+      }
+      // The default one and the last.
+      let smallest = await bytes() - alone
+      #expect(smallest > 0)
+      let first = try await node.label("the door is red", task: "on-first").prediction
+      #expect(first == before["first"])
+      let larger = await bytes() - alone
+      #expect(larger > smallest)
+      let others = [
+        "default": try await node.label("the door is red", task: "on-default").prediction,
+        "second": try await node.label("the door is red", task: "on-second").prediction,
+      ]
+      #expect(others == before.filter { $0.key != "first" })
+      let again = await bytes() - alone
+      #expect(again == smallest)
+    }
+  }
+
   @Test func anEncoderDoesNotWriteAndAnUnknownTaskIsNotThere() async throws {
     try await withNode { node in
       func refusal(_ task: String, version: Int? = nil) async -> ServingError? {

@@ -75,7 +75,8 @@ extension Node {
 
   func start(
     _ task: String, method: String = "cora", activate: Activation = .always, seed: UInt64 = 0,
-    idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours
+    idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours,
+    subspace: String? = nil
   ) async throws -> JobSummary {
     var settings = TrainingSettings.defaults(kind: .classification, method: method, on: .encoder)
     settings.epochs = epochs
@@ -86,8 +87,9 @@ extension Node {
     settings.validation = 0.2
     return try await train(
       TrainingRequest(
-        task: task, data: .examples(rows), settings: settings, subspace: nil, activate: activate, from: nil,
-        idempotencyKey: idempotencyKey, requestDigest: "\(task)\(method)\(seed)"), principal: .anonymous)
+        task: task, data: .examples(rows), settings: settings, subspace: subspace, activate: activate,
+        from: nil, idempotencyKey: idempotencyKey, requestDigest: "\(task)\(method)\(seed)"),
+      principal: .anonymous)
   }
 
   func finished(_ job: String) async throws -> JobSummary {
