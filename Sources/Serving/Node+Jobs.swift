@@ -138,7 +138,9 @@ extension Node {
   }
 
   func accept(_ new: NewJob) async throws(ServingError) -> (job: JobSummary, isNew: Bool) {
-    let (record, isNew) = try await stored { () throws(StoreError) in try await store.insert(new) }
+    let (record, isNew) = try await stored { () throws(StoreError) in
+      try await store.insert(new, limit: configuration.queueJobs)
+    }
     if isNew { runner.wake() }
     return (Self.summary(record), isNew)
   }

@@ -109,7 +109,8 @@ public final class Node: ServingNode {
     self.log = log
     lanes = ComputeLanes(count: configuration.lanes)
     cache = AdapterCache(limitBytes: configuration.cacheBytes)
-    subspaces = SubspaceCache(store: store, sites: model.sites)
+    subspaces = SubspaceCache(
+      store: store, sites: model.sites, limitBytes: configuration.subspaceCacheBytes)
     let subspaces = subspaces
     let executor = BatchExecutor(base: model, lanes: lanes)
     let tokenizer = folder.tokenizer
@@ -251,6 +252,9 @@ public final class Node: ServingNode {
     }
     let waiting = try await stored { () throws(StoreError) in try await store.strangeJobCount(base: digest) }
     if waiting > 0 { log.warning("\(waiting) jobs are for another base and wait for it") }
+    for job in store.crashedJobs {
+      log.warning("job \(job) failed: crashed: the daemon ended again and again while it ran")
+    }
   }
 
   /// The first start with this base: B from the base's own weights.

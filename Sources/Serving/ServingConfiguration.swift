@@ -12,6 +12,8 @@ public struct ServingConfiguration: Sendable {
   public var checkpoints: [String: String] = [:]
   /// Bytes of resident adapters before the least recently used leave.
   public var cacheBytes = 512 << 20
+  /// Bytes of resident subspaces beside the default one before the least recently used leave.
+  public var subspaceCacheBytes = 512 << 20
   /// Bytes of keys and values of the texts that a decoder writes, over all lanes; a quarter of them may be kept for
   /// prompts that begin as earlier ones did.
   public var keyValueCacheBytes = 1 << 30

@@ -19,6 +19,9 @@ extension ServingError {
     case .versionConflict(let active): self = .versionConflict(active: active)
     case .jobState(let state): self = .jobState(state: state)
     case .idempotencyConflict: self = .idempotencyConflict
+    case .queueFull(let queue, let limit):
+      let seconds = min(3_600, max(1, (queue.secondsUntilNext ?? 1).rounded(.up)))
+      self = .overloaded(depth: queue.queued, limit: limit, retryAfterSeconds: Int(seconds))
     case .inUse(let user): self = .inUse(user)
     case .nameTaken(let name):
       self = .validation([FieldError("/name", "\(name) is taken", allowed: "another name")])

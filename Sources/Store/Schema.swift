@@ -83,6 +83,10 @@ enum Schema {
           UPDATE checkpoints SET at = coalesce((SELECT created_at FROM jobs WHERE jobs.id = job), 0);
           """)
     }
+    // Null for versions that are older than the column.
+    migrator.registerMigration("v3") { database in
+      try database.execute(sql: "ALTER TABLE versions ADD COLUMN labels TEXT")
+    }
     return migrator
   }
 }

@@ -97,6 +97,7 @@ public struct JobProgress: Sendable, Equatable {
   public var epoch: Int?
   public var step: Int?
   public var steps: Int?
+  /// Nil leaves the job's last, as nil metrics do.
   public var loss: Double?
   public var examplesPerSecond: Double?
   public var secondsLeft: Double?
@@ -147,8 +148,11 @@ extension Store {
 
   /// Accepts a job, or finds the one that was accepted under the same key.
   ///
-  /// - Throws: `.idempotencyConflict` where the key came with another request; `.notFound` for its data set.
-  public func insert(_ new: NewJob) async throws(StoreError) -> (job: JobRecord, isNew: Bool) {
+  /// - Parameter limit: jobs that may be queued, with this one.
+  /// - Throws: `.idempotencyConflict` where the key came with another request; `.queueFull`; `.notFound` for its data set.
+  public func insert(
+    _ new: NewJob, limit: Int = .max
+  ) async throws(StoreError) -> (job: JobRecord, isNew: Bool) {
     let id = freshID("job_")
     let at = now()
     return try await write(.job) { database in
@@ -157,6 +161,8 @@ extension Store {
       {
         return (known, false)
       }
+      let queue = try Self.jobQueue(database)
+      guard queue.queued < limit else { throw StoreError.queueFull(queue, limit: limit) }
       if let dataset = new.dataset {
         let isThere = try Bool.fetchOne(
           database, sql: "SELECT EXISTS (SELECT 1 FROM datasets WHERE id = ?)", arguments: [dataset])
@@ -298,15 +304,17 @@ extension Store {
     }
   }
 
-  /// Keeps a checkpoint and the one before it, with the progress that belongs to it.
+  /// Keeps a checkpoint and the one before it, with the progress that belongs to it; without a loss, with the job's last.
   public func checkpoint(
     _ bytes: [UInt8], step: Int, progress: JobProgress, of job: String
   ) async throws(StoreError) {
     let at = now()
     try await write(.checkpoint) { database in
       try database.execute(
-        sql: "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
-        arguments: [job, step, Data(bytes), at, progress.loss])
+        sql: """
+          INSERT OR REPLACE INTO checkpoints
+          VALUES (:job, :step, :bytes, :at, coalesce(:loss, (SELECT loss FROM jobs WHERE id = :job)))
+          """, arguments: ["job": job, "step": step, "bytes": Data(bytes), "at": at, "loss": progress.loss])
       try database.execute(
         sql: """
           DELETE FROM checkpoints WHERE job = :job AND step NOT IN
@@ -372,7 +380,7 @@ extension Store {
   private static func update(_ database: Database, _ job: String, _ progress: JobProgress) throws {
     try database.execute(
       sql: """
-        UPDATE jobs SET progress = ?, epoch = ?, step = ?, steps = ?, loss = ?, examples_per_second = ?,
+        UPDATE jobs SET progress = ?, epoch = ?, step = ?, steps = ?, loss = coalesce(?, loss), examples_per_second = ?,
           seconds_left = ?, metrics = coalesce(?, metrics) WHERE id = ?
         """,
       arguments: [

@@ -133,12 +133,12 @@ extension Store {
           """, arguments: [new.task, new.kind, new.labels, version + 1, at, new.createdBy])
       try database.execute(
         sql: """
-          INSERT INTO versions (\(VersionRecord.columns), bytes)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+          INSERT INTO versions (\(VersionRecord.columns), labels, bytes)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
           """,
         arguments: [
           new.task, version, new.digest, new.base, new.subspace, new.method, new.rank, new.alpha, new.sites,
-          new.metrics, new.job, new.bytes.count, at, new.createdBy, Data(new.bytes),
+          new.metrics, new.job, new.bytes.count, at, new.createdBy, new.labels, Data(new.bytes),
         ])
       let active = isLive ? task?["active"] as Int? : nil
       let moves =
@@ -147,7 +147,7 @@ extension Store {
         case .never: false
         case .ifActive(let expected): expected == active
         }
-      if moves { try Self.point(database, new.task, version, labels: new.labels, at: at, by: new.createdBy) }
+      if moves { try Self.point(database, new.task, version, at: at, by: new.createdBy) }
       if let job = new.job {
         try database.execute(
           sql: """
@@ -182,7 +182,7 @@ extension Store {
       guard try Self.exists(database, task, version) else {
         throw StoreError.notFound(.version, id: "\(task)@\(version)")
       }
-      try Self.point(database, task, version, labels: nil, at: at, by: by)
+      try Self.point(database, task, version, at: at, by: by)
       database.afterNextTransaction { _ in onCommit() }
     }
   }
@@ -207,7 +207,7 @@ extension Store {
       let version: Int = previous["version"]
       try database.execute(
         sql: "DELETE FROM activations WHERE task = ? AND id > ?", arguments: [task, previous["id"] as Int64])
-      try database.execute(sql: "UPDATE tasks SET active = ? WHERE name = ?", arguments: [version, task])
+      try Self.setActive(database, task, version)
       if let record = try Self.record(database, task).active {
         database.afterNextTransaction { _ in onCommit(record) }
       }
@@ -318,12 +318,20 @@ extension Store {
       arguments: [task, version]) ?? false
   }
 
-  private static func point(
-    _ database: Database, _ task: String, _ version: Int, labels: String?, at: Int64, by: String
-  ) throws {
+  /// The task's labels become the version's, where those are known.
+  private static func setActive(_ database: Database, _ task: String, _ version: Int) throws {
     try database.execute(
-      sql: "UPDATE tasks SET active = ?, labels = coalesce(?, labels) WHERE name = ?",
-      arguments: [version, labels, task])
+      sql: """
+        UPDATE tasks SET active = :version, labels =
+          coalesce((SELECT labels FROM versions WHERE task = :task AND version = :version), labels)
+        WHERE name = :task
+        """, arguments: ["task": task, "version": version])
+  }
+
+  private static func point(
+    _ database: Database, _ task: String, _ version: Int, at: Int64, by: String
+  ) throws {
+    try setActive(database, task, version)
     try database.execute(
       sql: "INSERT INTO activations (task, version, at, by) VALUES (?, ?, ?, ?)",
       arguments: [task, version, at, by])

@@ -14,12 +14,15 @@ public final class Store: Sendable {
   let faults: @Sendable (FaultPoint) -> Void
   /// The file, with symbolic links resolved, so that two names of one store share one lock.
   public let path: String
+  /// Jobs that opening found to end the daemon at every start; they have failed.
+  public let crashedJobs: [String]
   private let lock: Mutex<FileLock?>
   private let lastTime = Mutex<Int64>(0)
   /// When the last write ended, and the fault of the file that it met.
   private let lastWrite = Mutex<(time: ContinuousClock.Instant, fault: StoreError?)?>(nil)
 
-  /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again.
+  /// Opens the store, making it where there is none. Uploads that never ended are gone; jobs that ran are queued again,
+  /// or have failed as `crashed` where the daemon ended with them at every start.
   ///
   /// - Parameters:
   ///   - now: milliseconds since 1970.
@@ -46,13 +49,10 @@ public final class Store: Sendable {
       }
       pool = try DatabasePool(path: path, configuration: configuration)
       try Schema.migrator.migrate(pool)
-      try pool.write { database in
+      crashedJobs = try pool.write { database in
         try database.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
         try database.execute(sql: "DELETE FROM datasets WHERE is_complete = 0")
-        for job in try String.fetchAll(database, sql: "SELECT id FROM jobs WHERE state = 'running'") {
-          try database.execute(sql: "UPDATE jobs SET state = 'queued' WHERE id = ?", arguments: [job])
-          try Self.append(database, job, "state", #"{"state":"queued"}"#, at: now())
-        }
+        return try Self.recoverJobs(database, at: now())
       }
     } catch {
       throw StoreError(error)

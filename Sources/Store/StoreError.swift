@@ -12,6 +12,8 @@ public enum StoreError: Error, Equatable, Sendable {
   case jobState(String)
   /// The idempotency key was used for another request.
   case idempotencyConflict
+  /// As many jobs are queued as may.
+  case queueFull(JobQueueFigures, limit: Int)
   /// Something that is in use cannot be deleted; the text names the user.
   case inUse(String)
   /// The name is taken by something else.
@@ -35,8 +37,8 @@ public enum StoreError: Error, Equatable, Sendable {
   var isOfFile: Bool {
     switch self {
     case .corrupt, .full, .readOnly, .io: true
-    case .notFound, .versionConflict, .jobState, .idempotencyConflict, .inUse, .nameTaken, .kindMismatch,
-      .locked, .foreignFile, .newerSchema:
+    case .notFound, .versionConflict, .jobState, .idempotencyConflict, .queueFull, .inUse, .nameTaken,
+      .kindMismatch, .locked, .foreignFile, .newerSchema:
       false
     }
   }

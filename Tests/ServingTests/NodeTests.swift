@@ -152,10 +152,12 @@ import Training
       _ = try await node.learn("whole", epochs: 12)
       let job = try await node.start("paused", epochs: 12)
       var state = try await node.job(job.id)
-      while state.state == .queued { state = try await node.job(job.id) }
+      while state.loss == nil, !state.state.isFinal { state = try await node.job(job.id) }
       do {
         let paused = try await node.pause(job: job.id)
-        #expect(paused.state == .paused)
+        #expect(paused.state == .paused && paused.loss != nil)
+        let kept = try await node.checkpoints(of: job.id)
+        #expect(!kept.isEmpty && kept.allSatisfy { $0.loss != nil })
         let found10 = try await node.resume(job: job.id).state
         #expect(found10 == .queued)
       } catch ServingError.jobState(let state) {
@@ -286,6 +288,44 @@ import Training
       #expect(found17 == .succeeded)
       let found18 = try await node.label("the door is red", task: "shared").label
       #expect(found18 == "colour")
+    }
+  }
+
+  @Test func subspacesThatAreNotUsedLeave() async throws {
+    // A limit of one: no two fit.
+    try await withNode(store: nil, { $0.subspaceCacheBytes = 1 }) { node in
+      func bytes() async -> Int { await node.metrics().residentSubspaceBytes }
+      let alone = await bytes()
+      #expect(alone > 0)
+      var before: [String: Prediction] = [:]
+      for (name, rank) in [("default", 16), ("first", 16), ("second", 4)] {
+        if name != "default" {
+          let job = try await node.makeSubspace(
+            SubspaceRequest(
+              name: name, source: .random, checkpoints: [], versions: [], scope: .site, rank: rank,
+              center: false, seed: 0, makeDefault: false), principal: .anonymous)
+          let state = try await node.finished(job.id).state
+          #expect(state == .succeeded)
+        }
+        let job = try await node.start("on-\(name)", subspace: name)
+        let state = try await node.finished(job.id).state
+        #expect(state == .succeeded)
+        before[name] = try await node.label("the door is red", task: "on-\(name)").prediction
+      }
+      // The default one and the last.
+      let smallest = await bytes() - alone
+      #expect(smallest > 0)
+      let first = try await node.label("the door is red", task: "on-first").prediction
+      #expect(first == before["first"])
+      let larger = await bytes() - alone
+      #expect(larger > smallest)
+      let others = [
+        "default": try await node.label("the door is red", task: "on-default").prediction,
+        "second": try await node.label("the door is red", task: "on-second").prediction,
+      ]
+      #expect(others == before.filter { $0.key != "first" })
+      let again = await bytes() - alone
+      #expect(again == smallest)
     }
   }
 

@@ -86,6 +86,34 @@ import Training
     #expect(after.tasksRunning.isEmpty && after.tasksWaiting.isEmpty)
   }
 
+  @Test func jobsThatComeTogetherKeepTheBoundOfTheQueue() async throws {
+    try await withNode(store: nil, { $0.queueJobs = 2 }) { node in
+      let running = try await node.start("long", epochs: 500)
+      while try await node.job(running.id).state == .queued { try await Task.sleep(for: .milliseconds(1)) }
+      typealias Outcome = Result<JobSummary, any Error>
+      let outcomes = await withTaskGroup(of: Outcome.self, returning: [Outcome].self) { group in
+        for index in 0..<8 {
+          group.addTask {
+            do { return .success(try await node.start("task\(index)")) } catch { return .failure(error) }
+          }
+        }
+        return await group.reduce(into: []) { $0.append($1) }
+      }
+      var accepted: [String] = []
+      for outcome in outcomes {
+        switch outcome {
+        case .success(let job): accepted.append(job.id)
+        case .failure(ServingError.overloaded(2, limit: 2, let seconds)): #expect(seconds >= 1)
+        case .failure(let error): Issue.record(error)
+        }
+      }
+      #expect(accepted.count == 2)
+      let state = try await node.job(running.id).state
+      #expect(state == .running)
+      for job in accepted + [running.id] { _ = try await node.cancel(job: job) }
+    }
+  }
+
   @Test func anOldPauseDoesNotStopAResumedJob() async throws {
     try await withNode { node in
       let job = try await node.start("topics", epochs: 40)

@@ -76,7 +76,8 @@ extension Node {
   func start(
     _ task: String, method: String = "cora", activate: Activation = .always, seed: UInt64 = 0,
     idempotencyKey: String? = nil, epochs: Int = 4, rows: [TrainingExample] = Rows.colours,
-    from: (task: String, version: Int)? = nil, change: (inout TrainingSettings) -> Void = { _ in }
+    subspace: String? = nil, from: (task: String, version: Int)? = nil,
+    change: (inout TrainingSettings) -> Void = { _ in }
   ) async throws -> JobSummary {
     var settings = TrainingSettings.defaults(kind: .classification, method: method, on: .encoder)
     settings.epochs = epochs
@@ -88,8 +89,9 @@ extension Node {
     change(&settings)
     return try await train(
       TrainingRequest(
-        task: task, data: .examples(rows), settings: settings, subspace: nil, activate: activate, from: from,
-        idempotencyKey: idempotencyKey, requestDigest: "\(task)\(method)\(seed)"), principal: .anonymous)
+        task: task, data: .examples(rows), settings: settings, subspace: subspace, activate: activate,
+        from: from, idempotencyKey: idempotencyKey, requestDigest: "\(task)\(method)\(seed)"),
+      principal: .anonymous)
   }
 
   func finished(_ job: String) async throws -> JobSummary {

@@ -56,6 +56,33 @@ import Testing
     }
   }
 
+  @Test func noMoreJobsAreQueuedThanMay() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let known = try await store.insert(newJob(key: "k", digest: "d"), limit: 2).job.id
+    let full = StoreError.queueFull(JobQueueFigures(queued: 2, secondsUntilNext: nil), limit: 2)
+    let refused = await withTaskGroup(of: StoreError?.self, returning: [StoreError].self) { group in
+      for _ in 0..<8 {
+        group.addTask {
+          do throws(StoreError) {
+            _ = try await store.insert(newJob(), limit: 2)
+            return nil
+          } catch {
+            return error
+          }
+        }
+      }
+      var refused: [StoreError] = []
+      for await case let error? in group { refused.append(error) }
+      return refused
+    }
+    #expect(refused == Array(repeating: full, count: 7))
+    // What was accepted stays accepted; a job that runs leaves its place.
+    #expect(try await store.insert(newJob(key: "k", digest: "d"), limit: 2).job.id == known)
+    _ = try await store.transition(known, from: ["queued"], to: "running", event: "{}")
+    #expect(try await store.insert(newJob(), limit: 2).isNew)
+  }
+
   @Test func eventsGoBackwardsInPagesAndCheckpointsAreListed() async throws {
     let place = try TemporaryStore()
     let store = try place.open()
@@ -80,6 +107,22 @@ import Testing
     }
     #expect(try await store.jobs(type: "train", state: nil, task: nil, after: nil, limit: 9).count == 1)
     #expect(try await store.jobs(type: "subspace", state: nil, task: nil, after: nil, limit: 9).isEmpty)
+  }
+
+  @Test func progressWithoutALossLeavesTheLast() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let step = JobProgress(progress: 0.5, step: 1, loss: 0.25)
+    try await store.record(step, kind: "step", event: "{}", of: job)
+    // As a job that is paused keeps where it is.
+    try await store.checkpoint([1], step: 1, progress: JobProgress(progress: 0.5, step: 1), of: job)
+    #expect(try await store.job(job).loss == 0.25)
+    #expect(try await store.checkpoints(of: job).map(\.loss) == [0.25])
+    let next = JobProgress(progress: 1, step: 2, loss: 0.125)
+    try await store.checkpoint([2], step: 2, progress: next, of: job)
+    #expect(try await store.job(job).loss == 0.125)
+    #expect(try await store.checkpoints(of: job).map(\.loss) == [0.125, 0.25])
   }
 
   @Test func oneOfManyWinsATransition() async throws {
@@ -123,6 +166,58 @@ import Testing
     #expect(kept == [20, 30])
     _ = try await again.transition(job, from: ["queued"], to: "cancelled", event: "{}")
     #expect(try await again.latestCheckpoint(of: job) == nil)
+  }
+
+  @Test func aJobThatEndsTheDaemonAtEveryStartFails() async throws {
+    let place = try TemporaryStore()
+    var store = try place.open()
+    let rows = try await store.beginDataset(name: "", kind: "classification", isInline: true, by: "t")
+    try await store.appendRows([1], count: 1, to: rows)
+    let job = try await store.insert(newJob(dataset: rows)).job.id
+    for ends in 1...Store.endsWithoutProgress {
+      #expect(try await store.nextQueuedJob(base: "base")?.id == job)
+      _ = try await store.transition(job, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      // The same step in every life.
+      try await store.record(
+        JobProgress(progress: 0, step: 1), kind: "step", event: #"{"step":1}"#, of: job)
+      try store.close()
+      store = try place.open()
+      let last = try await store.events(of: job, after: 0, limit: 99).last?.data
+      let isLast = ends == Store.endsWithoutProgress
+      #expect(last == (isLast ? #"{"state":"failed"}"# : #"{"crashes":\#(ends),"state":"queued"}"#))
+    }
+    #expect(store.crashedJobs == [job])
+    let record = try await store.job(job)
+    #expect(record.state == "failed" && record.errorCode == "crashed" && record.finishedAt != nil)
+    #expect(record.errorDetail == "The daemon ended 8 times while the job ran and got no further.")
+    #expect(try await store.nextQueuedJob(base: "base") == nil)
+    await #expect(throws: StoreError.notFound(.dataset, id: rows)) { try await store.dataset(rows) }
+    #expect(try await store.verify(digest: testDigest).isEmpty)
+  }
+
+  @Test func aStepFurtherAndAnEndInOrderAreNoCrash() async throws {
+    let place = try TemporaryStore()
+    var store = try place.open()
+    let job = try await store.insert(newJob()).job.id
+    let lives = 2 * Store.endsWithoutProgress - 1
+    for life in 1...lives {
+      _ = try await store.transition(job, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      if life == Store.endsWithoutProgress {
+        try await store.record(
+          JobProgress(progress: 0.5, step: 2), kind: "step", event: #"{"step":2}"#, of: job)
+      }
+      try store.close()
+      store = try place.open()
+      #expect(try await store.job(job).state == (life < lives ? "queued" : "failed"))
+    }
+    let other = try await store.insert(newJob()).job.id
+    for _ in 0...Store.endsWithoutProgress {
+      _ = try await store.transition(other, from: ["queued"], to: "running", event: #"{"state":"running"}"#)
+      _ = try await store.transition(other, from: ["running"], to: "queued", event: #"{"state":"queued"}"#)
+      try store.close()
+      store = try place.open()
+    }
+    #expect(try await store.job(other).state == "queued")
   }
 
   @Test func publishingEndsTheJobInTheSameTransaction() async throws {

@@ -54,10 +54,11 @@ final class Counter: Sendable {
 }
 
 func newVersion(
-  _ task: String = "tickets", kind: String = "classification", bytes: [UInt8] = [1, 2, 3], job: String? = nil
+  _ task: String = "tickets", kind: String = "classification", labels: String = #"["a","b"]"#,
+  bytes: [UInt8] = [1, 2, 3], job: String? = nil
 ) -> NewVersion {
   NewVersion(
-    task: task, kind: kind, labels: #"["a","b"]"#, digest: testDigest(bytes), base: "base", subspace: nil,
+    task: task, kind: kind, labels: labels, digest: testDigest(bytes), base: "base", subspace: nil,
     method: "cora", rank: 8, alpha: 16, sites: #"["q"]"#, metrics: #"{"accuracy":1}"#, job: job, bytes: bytes,
     createdBy: "tester")
 }

@@ -58,6 +58,42 @@ import Testing
     #expect(try await store.task("tickets").versionCount == 3)
   }
 
+  @Test func theLabelsAreThoseOfTheActiveVersion() async throws {
+    let place = try TemporaryStore()
+    let store = try place.open()
+    let (two, three) = (#"["a","b"]"#, #"["a","b","c"]"#)
+    _ = try await store.publish(newVersion(labels: two), activation: .never)
+    _ = try await store.publish(newVersion(labels: three), activation: .always)
+    #expect(try await store.task("tickets").labels == three)
+    try await store.activate(task: "tickets", version: 1, expected: 2, by: "x")
+    #expect(try await store.task("tickets").labels == two)
+    #expect(try await store.rollback(task: "tickets") == 2)
+    #expect(try await store.task("tickets").labels == three)
+    _ = try await store.publish(newVersion(labels: two), activation: .never)
+    #expect(try await store.task("tickets").labels == three)
+  }
+
+  @Test func aVersionOfSchemaTwoLeavesTheLabelsOfItsTask() async throws {
+    let place = try TemporaryStore()
+    let queue = try DatabaseQueue(path: place.path)
+    try Schema.migrator.migrate(queue, upTo: "v2")
+    try await queue.write { database in
+      try database.execute(
+        sql: """
+          PRAGMA application_id = \(Schema.applicationID);
+          INSERT INTO tasks VALUES ('tickets', 'classification', '["a","b"]', 1, 2, 0, 7, 't');
+          INSERT INTO versions VALUES
+            ('tickets', 1, 'd', 'base', NULL, 'cora', 8, 16.0, '[]', '{}', NULL, 1, x'01', 7, 't');
+          """)
+    }
+    try queue.close()
+    let store = try place.open()
+    _ = try await store.publish(newVersion(labels: #"["a"]"#), activation: .always)
+    #expect(try await store.task("tickets").labels == #"["a"]"#)
+    try await store.activate(task: "tickets", version: 1, expected: nil, by: "x")
+    #expect(try await store.task("tickets").labels == #"["a"]"#)
+  }
+
   @Test func aTaskKeepsItsKind() async throws {
     let place = try TemporaryStore()
     let store = try place.open()

@@ -136,6 +136,12 @@ enum ProblemCode: String, CaseIterable, Sendable {
       let members = code.entry.members.map { "`\($0)`" }.joined(separator: ", ")
       text += "| \(code.entry.status) | `\(code.rawValue)` | \(code.entry.title) | \(members) |\n"
     }
+    text += """
+
+      The `error` of a job that failed has one of these codes, or one of its own: `crashed` where the daemon ended again and
+      again while the job ran and got no further, `diverged` where the loss or the gradient was not finite.
+
+      """
     return text
   }
 }

@@ -20,6 +20,7 @@ struct DaemonConfiguration: Sendable, Encodable {
   var basePath = ""
   var trustedProxies: [String] = []
   var cacheBytes = 512 << 20
+  var subspaceCacheBytes = 512 << 20
   var keyValueCacheBytes = 1 << 30
   var lanes = 0
   /// 0: one per core.
@@ -49,6 +50,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     case basePath = "base_path"
     case trustedProxies = "trusted_proxies"
     case cacheBytes = "cache_bytes"
+    case subspaceCacheBytes = "subspace_cache_bytes"
     case keyValueCacheBytes = "kv_cache_bytes"
     case lanes, loops
     case queueRows = "queue_rows"
@@ -160,6 +162,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     try text(.basePath, &basePath)
     try list(.trustedProxies, &trustedProxies)
     try number(.cacheBytes, &cacheBytes, 0...(1 << 44))
+    try number(.subspaceCacheBytes, &subspaceCacheBytes, 0...(1 << 44))
     try number(.keyValueCacheBytes, &keyValueCacheBytes, 1...(1 << 44))
     try number(.lanes, &lanes, 0...1024)
     try number(.loops, &loops, 0...256)
@@ -194,6 +197,7 @@ struct DaemonConfiguration: Sendable, Encodable {
     serving.weights = weights
     serving.checksDeterminism = deterministic
     serving.cacheBytes = cacheBytes
+    serving.subspaceCacheBytes = subspaceCacheBytes
     serving.keyValueCacheBytes = keyValueCacheBytes
     serving.lanes = lanes
     serving.queueRows = queueRows

@@ -33,6 +33,7 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(name: .customLong("trusted-proxy"), help: "Address whose Forwarded is believed; repeatable.")
   var trustedProxies: [String] = []
   @Option(help: "Bytes of resident adapters.") var cacheBytes: Int?
+  @Option(help: "Bytes of resident subspaces beside the default one.") var subspaceCacheBytes: Int?
   @Option(help: "Bytes of keys and values of the texts that a decoder writes.") var kvCacheBytes: Int?
   @Option(help: "Compute lanes; 0: one per core.") var lanes: Int?
   @Option(help: "Event loops; 0: one per core.") var loops: Int?
@@ -174,7 +175,8 @@ struct ServeCommand: AsyncParsableCommand {
     ]
     let lists = [("listen", listen), ("checkpoints", checkpoints), ("trusted_proxies", trustedProxies)]
     let numbers: [(String, Int?)] = [
-      ("cache_bytes", cacheBytes), ("kv_cache_bytes", kvCacheBytes), ("lanes", lanes), ("loops", loops),
+      ("cache_bytes", cacheBytes), ("subspace_cache_bytes", subspaceCacheBytes),
+      ("kv_cache_bytes", kvCacheBytes), ("lanes", lanes), ("loops", loops),
       ("queue_rows", queueRows),
       ("queue_jobs", queueJobs),
       ("batch_tokens", batchTokens), ("request_timeout_ms", requestTimeout),
