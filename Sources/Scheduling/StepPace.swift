@@ -4,7 +4,7 @@ public struct StepPace: Sendable {
   /// A mixed step against a step without prompt tokens, at most. The promise is 4; what is left is for the machine's noise.
   static let stretch = 2.25
   /// Of `stretch`: a step that lasts between the two leaves the tokens as they are.
-  static let least = 0.85
+  static let least = 0.92
   /// Beyond `stretch` by as much, tokens are halved; before, and on the way up, so much of them is taken or added.
   static let far = 1.3
   static let change = 8
